@@ -1,0 +1,58 @@
+//! The launch plan: what a guest is, as a value.
+//!
+//! A plan is computed before anything is created. The same plan is measured (a prediction, without
+//! KVM), printed, and launched, so that prediction and launch cannot drift apart.
+
+mod cpu;
+mod layout;
+mod pages;
+
+pub use cpu::{CpuState, DescriptorTable, Segment};
+pub use layout::{GuestLayout, MemoryRange};
+pub use pages::{PageKind, PageRun, Source, SourceError};
+
+/// Everything that is decided about a guest before it is launched.
+#[derive(Debug, Clone)]
+pub struct LaunchPlan {
+    /// What is put into memory, in launch order. The order is part of the measurement.
+    pub pages: Vec<PageRun>,
+    /// State of every vCPU at launch, by vCPU index. Its length is the vCPU count.
+    pub vcpus: Vec<CpuState>,
+    /// Identity and policy that the platform measures or reports beside the memory.
+    pub identity: Identity,
+    /// Where the guest's memory and its windows are.
+    pub layout: GuestLayout,
+    /// Whether memory that was not launched starts private.
+    pub initial: InitialPrivacy,
+}
+
+/// Policy and identity of a confidential guest: reported with the measurement, not part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// SNP guest policy (coco.md 2.4). Bit 17 is always set.
+    pub policy: u64,
+    /// SEV features of the VMSA without SNP_ACTIVE, which KVM adds (coco.md 2.5).
+    pub vmsa_features: u64,
+    /// SNP HOST_DATA: 32 bytes of the host's, reported to the guest; ours is SHA-256 of the init data.
+    pub host_data: [u8; 32],
+}
+
+impl Identity {
+    /// SNP guest policy that we use unless told otherwise: SMT allowed, bit 17 (must be 1), no debug.
+    pub const DEFAULT_POLICY: u64 = 0x30000;
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Identity { policy: Self::DEFAULT_POLICY, vmsa_features: 0, host_data: [0; 32] }
+    }
+}
+
+/// Privacy of guest RAM when the guest begins to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitialPrivacy {
+    /// All RAM is private until the guest converts some of it: a confidential guest that knows it is one.
+    Private,
+    /// All RAM is shared: a plain guest, or a guest kernel that cannot know of the simulator beneath it.
+    Shared,
+}
