@@ -1,0 +1,74 @@
+//! What the rig's host kernel boots with: its initial file system and its command line.
+
+use crate::{
+    cpio::Cpio,
+    error::{FileContext, Result},
+    guest::GuestKernel,
+    host_kernel::HostKernel,
+    initramfs::Initramfs,
+    run::RunSpec,
+    tools::Tools,
+};
+use std::{env, fs, path::Path};
+
+const INIT: &str = include_str!("../assets/l1-init.sh");
+pub(crate) const COMMAND_LINE: &str =
+    "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr tsc=reliable random.trust_cpu=on";
+
+/// Modules that the host needs where its kernel has them as modules.
+const MODULES: [&str; 10] =
+    ["virtio_pci", "virtio_console", "virtiofs", "overlay", "kvm_amd", "vhost_vsock", "vhost_net", "tun", "vsock_loopback", "loop"];
+
+/// Writes the initial file system for one run.
+pub(crate) fn write_initramfs(tools: &Tools, kernel: &HostKernel, run: &RunSpec, path: &Path) -> Result<()> {
+    let mut base = Initramfs::new();
+    base.add("bin/busybox", 0o755, &tools.busybox())?;
+    base.file("init", 0o755, INIT.as_bytes());
+    let mut release = String::from("none");
+    if let Some(dir) = &kernel.modules {
+        let kernel = GuestKernel::load(dir)?;
+        base.modules(&kernel.modules_for(&MODULES))?;
+        release = kernel.version;
+    }
+    base.file("m/release", 0o644, release.as_bytes());
+    for dir in ["proc", "sys", "dev", "lower", "upper", "new"] {
+        base.dir(dir);
+    }
+    let mut bytes = base.finish();
+    // A second archive behind the first: Linux unpacks both.
+    let mut extra = Cpio::default();
+    extra.dir("rig");
+    let dir = run.rw_dir.as_deref().map(|dir| dir.to_string_lossy().into_owned()).unwrap_or_default();
+    extra.file("rig/config", 0o644, format!("RIG_DIR={}\n", quote(&dir)).as_bytes());
+    extra.file("rig/command", 0o755, command_script(run).as_bytes());
+    bytes.extend(extra.finish());
+    fs::write(path, bytes).file("write", path)
+}
+
+/// The script that runs the command as if it were run here: directory, search path, environment.
+fn command_script(run: &RunSpec) -> String {
+    let mut script = String::from("export RIG=1 TERM=dumb LANG=C.UTF-8\n");
+    let inherited = ["PATH", "HOME", "CLOISTER_CACHE", "XDG_CACHE_HOME", "CARGO_HOME", "RUSTUP_HOME", "CARGO_TARGET_DIR"];
+    let inherited = inherited.iter().filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?)));
+    for (name, value) in inherited.chain(run.env.iter().cloned()) {
+        script.push_str(&format!("export {name}={}\n", quote(&value)));
+    }
+    script.push_str(&format!("cd {} || exit 1\n{}\n", quote(&run.cwd.to_string_lossy()), run.command));
+    script
+}
+
+/// A word for the shell, whatever is in it.
+pub(crate) fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn quotes_survive() {
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,277 @@
+//! One run: QEMU and its file servers from start to end.
+
+use crate::{
+    error::{Error, FileContext, Result},
+    exec,
+    host_kernel::HostKernel,
+    l1,
+    tools::Tools,
+};
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, DirBuilder, File},
+    io::{Read, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The status of a command that did not end in time.
+pub const TIMEOUT: i32 = 124;
+/// The status when the rig's host died before the command ended.
+pub const DIED: i32 = 125;
+
+/// A command to run in the rig, and the machine to run it on.
+#[derive(Clone, Debug)]
+pub struct RunSpec {
+    /// The command, for the shell.
+    pub command: String,
+    /// The directory it starts in.
+    pub cwd: PathBuf,
+    /// Variables added to its environment.
+    pub env: Vec<(String, String)>,
+    /// A directory that it may write to; everything else it writes is gone at the end.
+    pub rw_dir: Option<PathBuf>,
+    /// Memory of the rig's host, in MiB.
+    pub mem: u32,
+    /// Processors of the rig's host.
+    pub smp: u32,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Show QEMU's command line and the console.
+    pub verbose: bool,
+}
+
+impl RunSpec {
+    /// A shell command, in the current directory, which it may write to.
+    pub fn shell(command: impl Into<String>) -> Self {
+        let cwd = env::current_dir().unwrap_or_else(|_| "/".into());
+        let rw_dir = (cwd != Path::new("/")).then(|| cwd.clone());
+        let timeout = Duration::from_secs(300);
+        Self { command: command.into(), cwd, env: Vec::new(), rw_dir, mem: 4096, smp: 2, timeout, verbose: false }
+    }
+
+    /// A program and its arguments; a single word is a command for the shell.
+    pub fn words(words: &[String]) -> Self {
+        match words {
+            [line] => Self::shell(line),
+            words => Self::shell(words.iter().map(|word| l1::quote(word)).collect::<Vec<_>>().join(" ")),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The command's exit status, or [`TIMEOUT`], or [`DIED`].
+    pub status: i32,
+    /// From the start of the rig to its end.
+    pub elapsed: Duration,
+    /// What the rig's host wrote to its console.
+    pub console: String,
+}
+
+/// Runs a command, with what it prints going to `output` as it comes.
+pub(crate) fn run(tools: &Tools, kernel: &HostKernel, spec: &RunSpec, output: &mut (dyn Write + Send)) -> Result<Outcome> {
+    let began = Instant::now();
+    let scratch = Scratch::new()?;
+    let initramfs = scratch.path("initramfs");
+    l1::write_initramfs(tools, kernel, spec, &initramfs)?;
+
+    let mut qemu = qemu(tools, kernel, spec, &scratch);
+    let mut servers = vec![Server::start(tools, &scratch, "root", Path::new("/"), "always")?];
+    if let Some(dir) = &spec.rw_dir {
+        servers.push(Server::start(tools, &scratch, "dir", dir, "auto")?);
+    }
+    for server in &servers {
+        server.attach(&mut qemu);
+    }
+    if spec.verbose {
+        eprintln!("rig: {qemu:?}");
+    }
+    let errors = scratch.path("qemu.log");
+    qemu.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&errors).file("create", &errors)?);
+    let child = qemu.spawn().map_err(|error| {
+        Error::new("cannot start the rig's QEMU", error.to_string(), "delete the cache directory and run again")
+    })?;
+    let ended_in_time = follow(Reaped(child), began + spec.timeout, output)?;
+
+    let text = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let console = text(&scratch.path("console"));
+    if spec.verbose {
+        eprint!("{console}");
+    }
+    let status = match text(&scratch.path("status")).trim().parse() {
+        Ok(status) => status,
+        Err(_) if ended_in_time => {
+            let errors = text(&errors);
+            let errors: String = errors.lines().filter(|line| !line.contains("doesn't support requested feature")).collect();
+            eprintln!("rig: its host died before the command ended; {errors}\n{}", exec::last_lines(&console, 30));
+            DIED
+        }
+        Err(_) => {
+            eprintln!("rig: the command did not end within {} s; end of the console:", spec.timeout.as_secs());
+            eprintln!("{}", exec::last_lines(&console, 15));
+            TIMEOUT
+        }
+    };
+    Ok(Outcome { status, elapsed: began.elapsed(), console })
+}
+
+/// The machine: a q35 with an emulated AMD processor that has SVM and nested paging.
+fn qemu(tools: &Tools, kernel: &HostKernel, spec: &RunSpec, scratch: &Scratch) -> Command {
+    let mut qemu = dying_with_us(&tools.qemu());
+    let mem = spec.mem;
+    let in_scratch = |prefix: &str, name: &str| {
+        let mut argument = OsString::from(prefix);
+        argument.push(scratch.path(name));
+        argument
+    };
+    qemu.args(["-M", "q35,usb=off,smbus=off,sata=off,vmport=off", "-accel", "tcg,thread=multi"]);
+    qemu.args(["-cpu", "EPYC,+svm,+npt", "-smp", &spec.smp.to_string(), "-m", &mem.to_string()]);
+    qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-no-reboot", "-monitor", "none"]);
+    // vhost-user servers read the guest's memory: it must be shared.
+    qemu.args(["-object", &format!("memory-backend-memfd,id=mem,size={mem}M,share=on"), "-numa", "node,memdev=mem"]);
+    qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(scratch.path("initramfs"));
+    qemu.args(["-append", l1::COMMAND_LINE]);
+    qemu.arg("-serial").arg(in_scratch("file:", "console"));
+    qemu.args(["-device", "virtio-serial-pci"]);
+    qemu.args(["-chardev", "stdio,id=out,signal=off", "-device", "virtserialport,chardev=out,name=out"]);
+    qemu.arg("-chardev").arg(in_scratch("file,id=status,path=", "status"));
+    qemu.args(["-device", "virtserialport,chardev=status,name=status"]);
+    qemu
+}
+
+/// Copies QEMU's output until it ends; false if it had to be killed at the deadline.
+fn follow(mut qemu: Reaped, deadline: Instant, output: &mut (dyn Write + Send)) -> Result<bool> {
+    // Held open to the end: at end of file QEMU closes the port, and the guest blocks.
+    let _stdin = qemu.0.stdin.take();
+    let mut stdout = qemu.0.stdout.take();
+    let (ended, wait) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut buffer = [0; 16384];
+            while let Some(count) = stdout.as_mut().and_then(|pipe| pipe.read(&mut buffer).ok()).filter(|count| *count > 0) {
+                // A reader who has gone away does not end the run.
+                let _ = output.write_all(&buffer[..count]).and_then(|()| output.flush());
+            }
+            let _ = ended.send(());
+        });
+        let in_time = wait.recv_timeout(deadline.saturating_duration_since(Instant::now())) != Err(RecvTimeoutError::Timeout);
+        if !in_time {
+            let _ = qemu.0.kill();
+        }
+        let _ = qemu.0.wait();
+        Ok(in_time)
+    })
+}
+
+/// The same command, made to die when the thread that starts it does.
+fn dying_with_us(command: &Command) -> Command {
+    if !Path::new("/usr/bin/setpriv").exists() {
+        let mut same = Command::new(command.get_program());
+        same.args(command.get_args());
+        copy_env(command, &mut same);
+        return same;
+    }
+    let mut wrapped = Command::new("/usr/bin/setpriv");
+    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    copy_env(command, &mut wrapped);
+    wrapped
+}
+
+fn copy_env(from: &Command, to: &mut Command) {
+    for (name, value) in from.get_envs() {
+        if let Some(value) = value {
+            to.env(name, value);
+        }
+    }
+}
+
+/// A virtiofsd, serving one directory.
+struct Server {
+    _child: Reaped,
+    tag: &'static str,
+    socket: PathBuf,
+}
+
+impl Server {
+    fn start(tools: &Tools, scratch: &Scratch, tag: &'static str, dir: &Path, cache: &str) -> Result<Self> {
+        let socket = scratch.path(&format!("{tag}.sock"));
+        let log = scratch.path(&format!("{tag}.log"));
+        let mut command = dying_with_us(&tools.virtiofsd());
+        command.arg("--socket-path").arg(&socket).arg("--shared-dir").arg(dir).args(["--cache", cache]);
+        // The overlay cannot look below mount points inside a layer: let it see one file system.
+        command.arg("--no-announce-submounts");
+        // Without root there is no chroot(2); a user namespace does, in which we are the guest's root.
+        command.args(["--sandbox", if crate::host_kernel::is_root() { "chroot" } else { "namespace" }]);
+        let file = File::create(&log).file("create", &log)?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().map_err(|error| {
+            Error::new("cannot start virtiofsd", error.to_string(), "delete the cache directory and run again")
+        })?;
+        let mut child = Reaped(child);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !socket.exists() {
+            let ended = child.0.try_wait().is_ok_and(|status| status.is_some());
+            if ended || Instant::now() > deadline {
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                let why = exec::last_lines(&log, 6);
+                return Err(Error::new(
+                    format!("virtiofsd does not serve {}", dir.display()),
+                    if why.is_empty() { "it did not open its socket within 10 s".into() } else { why },
+                    "run as root, or where users may create user namespaces",
+                ));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Self { _child: child, tag, socket })
+    }
+
+    fn attach(&self, qemu: &mut Command) {
+        let tag = self.tag;
+        let mut chardev = OsString::from(format!("socket,id=fs-{tag},path="));
+        chardev.push(&self.socket);
+        qemu.arg("-chardev").arg(chardev);
+        qemu.args(["-device", &format!("vhost-user-fs-pci,queue-size=1024,chardev=fs-{tag},tag={tag}")]);
+    }
+}
+
+/// A child process that does not outlive this value.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A private directory for one run, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = env::temp_dir().join(format!("cloister-rig-{}-{count}", process::id()));
+        DirBuilder::new().mode(0o700).create(&dir).file("create", &dir)?;
+        Ok(Self(dir))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

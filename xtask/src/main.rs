@@ -1,0 +1,66 @@
+//! The project's chores. `cargo xtask help` lists them.
+
+mod build;
+mod check;
+mod demo;
+mod guest;
+mod kvm;
+mod rig;
+mod summary;
+mod test;
+
+use cloister_rig::Error;
+use std::{env, process::ExitCode};
+
+const HELP: &str = "\
+Usage: cargo xtask COMMAND
+
+  demo [ARGS]          the demonstration: `cloister demo ARGS`, in the rig where there is no usable /dev/kvm
+  test [FILTER]        every test, with the whole-machine tests in the rig where there is no hardware virtualisation
+  guest                kernels and an initial file system for a first guest, and the line that starts it
+  check                formatting, lints, licences
+  rig [OPTIONS] -- CMD run a command where there is a real /dev/kvm, on emulated hardware
+
+Options of `rig`:
+  --kernel KERNEL      best (default), debian, trimmed (waits for its build), or the path of a bzImage
+  --mem MIB            memory (4096)
+  --smp N              processors (2)
+  --timeout SECONDS    then the status is 124 (300); it is 125 when the rig's host died
+  --dir DIR            the one directory that CMD may write to (the current one)
+  --env NAME=VALUE     added to CMD's environment; may be repeated
+  -v                   show QEMU's command line and the console
+
+What is fetched and built for the rig is kept in $CLOISTER_CACHE (~/.cache/cloister).
+";
+
+/// A chore's exit status, or what went wrong.
+type Status = Result<i32, Error>;
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = env::args().skip(1).collect();
+    let command = if args.is_empty() { "help".to_owned() } else { args.remove(0) };
+    let status = match command.as_str() {
+        "demo" => demo::run(&args),
+        "test" => test::run(&args),
+        "guest" => guest::run(),
+        "check" => check::run(),
+        "rig" => rig::run(args),
+        "help" | "-h" | "--help" => {
+            print!("{HELP}");
+            Ok(0)
+        }
+        other => Err(usage(&format!("there is no chore `{other}`"))),
+    };
+    match status {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// An error in how xtask was called.
+fn usage(why: &str) -> Error {
+    Error::new("xtask does not know what to do", why, "see `cargo xtask help`")
+}
