@@ -1,0 +1,15 @@
+//! What a plan will measure to, computed without any hardware.
+//!
+//! - [`snp`]: the launch digest of SEV-SNP, page by page, as the platform's firmware computes it.
+//! - [`vmsa_page`]: the page that a vCPU's initial state is measured as.
+//! - [`explain_difference`]: where two measurements part, for people.
+
+mod explain;
+pub mod snp;
+mod stages;
+mod vmsa;
+
+pub use explain::{Difference, explain_difference};
+pub use snp::{MeasureError, SnpDigest, measure_snp};
+pub use stages::{Digest384, Measurement, Stage};
+pub use vmsa::vmsa_page;
