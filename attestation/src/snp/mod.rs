@@ -1,0 +1,3 @@
+//! SEV-SNP attestation reports.
+
+pub mod layout;
