@@ -2,5 +2,14 @@
 //!
 //! - [`memory`]: guest RAM, which pages are private, the devices' only window ([`memory::SharedMemory`]),
 //!   and the one function that converts pages from private to shared and back.
+//! - [`launch`]: the [`launch::Platform`] trait, its order of steps, and the choice among platforms.
+//! - [`snp`]: KVM's SEV-SNP ABI and launch.
+//! - [`sim`]: a PSP in software beneath the same ioctl structs.
+//! - [`protected`], [`plain`]: memory with and without a private side.
 
+pub mod launch;
 pub mod memory;
+pub mod plain;
+pub mod protected;
+pub mod sim;
+pub mod snp;

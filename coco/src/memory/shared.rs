@@ -116,6 +116,11 @@ impl SharedMemory {
         self.checked(gpa, len).map(drop)
     }
 
+    /// Whether the page that holds `gpa` is private now. Addresses outside RAM are not.
+    pub fn is_private(&self, gpa: u64) -> bool {
+        self.lock().first_private(gpa, 1).is_some()
+    }
+
     /// Gives `f` the host memory behind `ranges` (guest address and length of each) for vectored I/O.
     ///
     /// The privacy lock is held while `f` runs, so that no page can turn private under it: `f` must not

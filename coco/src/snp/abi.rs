@@ -1,0 +1,214 @@
+//! KVM's SEV-SNP ABI: the structs of `KVM_MEMORY_ENCRYPT_OP` (arch/x86/include/uapi/asm/kvm.h).
+//!
+//! Written out here and not taken from a crate, because a layout that is off by one byte still
+//! launches a guest, with another identity; every size and offset is asserted at compile time.
+
+use std::mem::{offset_of, size_of};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `KVM_MEMORY_ENCRYPT_OP`: `_IOWR(KVMIO, 0xba, unsigned long)`.
+pub const KVM_MEMORY_ENCRYPT_OP: u64 = 0xc008_aeba;
+
+/// `enum sev_cmd_id`: the commands that an SNP launch uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandId(pub u32);
+
+impl CommandId {
+    /// `KVM_SEV_INIT2`
+    pub const INIT2: Self = CommandId(22);
+    /// `KVM_SEV_SNP_LAUNCH_START`
+    pub const LAUNCH_START: Self = CommandId(100);
+    /// `KVM_SEV_SNP_LAUNCH_UPDATE`
+    pub const LAUNCH_UPDATE: Self = CommandId(101);
+    /// `KVM_SEV_SNP_LAUNCH_FINISH`
+    pub const LAUNCH_FINISH: Self = CommandId(102);
+
+    /// The command's name in the kernel's header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::INIT2 => "SEV_INIT2",
+            Self::LAUNCH_START => "SNP_LAUNCH_START",
+            Self::LAUNCH_UPDATE => "SNP_LAUNCH_UPDATE",
+            Self::LAUNCH_FINISH => "SNP_LAUNCH_FINISH",
+            _ => "unknown SEV command",
+        }
+    }
+}
+
+/// `struct kvm_sev_cmd`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SevCmd {
+    /// [`CommandId`].
+    pub id: u32,
+    /// Zero.
+    pub pad0: u32,
+    /// Address of the command's struct, or 0.
+    pub data: u64,
+    /// Out: the firmware's code.
+    pub error: u32,
+    /// `/dev/sev`, open at this very number for the VM's life.
+    pub sev_fd: u32,
+}
+
+/// `struct kvm_sev_init`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Init {
+    /// SEV features without SNP_ACTIVE.
+    pub vmsa_features: u64,
+    /// Zero.
+    pub flags: u32,
+    /// 0: KVM chooses 2.
+    pub ghcb_version: u16,
+    /// Zero.
+    pub pad1: u16,
+    /// Zero.
+    pub pad2: [u32; 8],
+}
+
+/// `struct kvm_sev_snp_launch_start`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct LaunchStart {
+    /// Guest policy.
+    pub policy: u64,
+    /// Guest OS visible workarounds.
+    pub gosvw: [u8; 16],
+    /// Zero.
+    pub flags: u16,
+    /// Zero.
+    pub pad0: [u8; 6],
+    /// Zero.
+    pub pad1: [u64; 4],
+}
+
+/// `struct kvm_sev_snp_launch_update`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct LaunchUpdate {
+    /// First guest frame; advanced by the kernel.
+    pub gfn_start: u64,
+    /// Source of the bytes in our memory; advanced by the kernel.
+    pub uaddr: u64,
+    /// Bytes left to do; reduced by the kernel.
+    pub len: u64,
+    /// [`PageType`].
+    pub page_type: u8,
+    /// Zero.
+    pub pad0: u8,
+    /// Zero.
+    pub flags: u16,
+    /// Zero.
+    pub pad1: u32,
+    /// Zero.
+    pub pad2: [u64; 4],
+}
+
+/// `struct kvm_sev_snp_launch_finish`. `host_data` stands at the odd offset 19.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct LaunchFinish {
+    /// Address of the 96-byte ID block, or 0.
+    pub id_block_uaddr: u64,
+    /// Address of the 4096-byte ID authentication page, or 0.
+    pub id_auth_uaddr: u64,
+    /// 1 if there is an ID block.
+    pub id_block_en: u8,
+    /// 1 if the ID block is signed with an author key too.
+    pub auth_key_en: u8,
+    /// 1 forbids reports signed with the VCEK.
+    pub vcek_disabled: u8,
+    /// HOST_DATA of the report.
+    pub host_data: [u8; 32],
+    /// Zero.
+    pub pad0: [u8; 3],
+    /// Zero.
+    pub flags: u16,
+    /// Zero.
+    pub pad1: [u64; 4],
+}
+
+/// Page types of LAUNCH_UPDATE (`KVM_SEV_SNP_PAGE_TYPE_*`; 2, the VMSA, is KVM's own).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageType(pub u8);
+
+impl PageType {
+    /// Contents measured.
+    pub const NORMAL: Self = PageType(1);
+    /// A vCPU's state; only KVM adds it.
+    pub const VMSA: Self = PageType(2);
+    /// Zeros.
+    pub const ZERO: Self = PageType(3);
+    /// Contents loaded, not measured.
+    pub const UNMEASURED: Self = PageType(4);
+    /// Filled with secrets by the firmware.
+    pub const SECRETS: Self = PageType(5);
+    /// CPUID table, checked by the firmware.
+    pub const CPUID: Self = PageType(6);
+}
+
+const _: () = {
+    assert!(size_of::<SevCmd>() == 24);
+    assert!(offset_of!(SevCmd, data) == 8);
+    assert!(offset_of!(SevCmd, error) == 16);
+    assert!(offset_of!(SevCmd, sev_fd) == 20);
+    assert!(size_of::<Init>() == 48);
+    assert!(offset_of!(Init, flags) == 8);
+    assert!(offset_of!(Init, ghcb_version) == 12);
+    assert!(size_of::<LaunchStart>() == 64);
+    assert!(offset_of!(LaunchStart, flags) == 24);
+    assert!(offset_of!(LaunchStart, pad1) == 32);
+    assert!(size_of::<LaunchUpdate>() == 64);
+    assert!(offset_of!(LaunchUpdate, page_type) == 24);
+    assert!(offset_of!(LaunchUpdate, flags) == 26);
+    assert!(size_of::<LaunchFinish>() == 88);
+    assert!(offset_of!(LaunchFinish, vcek_disabled) == 18);
+    assert!(offset_of!(LaunchFinish, host_data) == 19);
+    assert!(offset_of!(LaunchFinish, flags) == 54);
+    assert!(offset_of!(LaunchFinish, pad1) == 56);
+};
+
+/// A firmware code of the PSP (include/uapi/linux/psp-sev.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirmwareCode(pub u32);
+
+impl FirmwareCode {
+    /// No firmware command was sent.
+    pub const NONE: Self = FirmwareCode(0);
+    /// The guest's context is not in the state that the command wants.
+    pub const INVALID_GUEST_STATE: Self = FirmwareCode(0x02);
+    /// The policy asks for what this firmware or platform cannot give.
+    pub const POLICY_FAILURE: Self = FirmwareCode(0x07);
+    /// A parameter is wrong; for a CPUID page, the table was refused.
+    pub const INVALID_PARAM: Self = FirmwareCode(0x16);
+    /// The page is not in the state that the command wants.
+    pub const INVALID_PAGE_STATE: Self = FirmwareCode(0x1a);
+
+    /// What the code means and what the operator can do.
+    pub fn explain(self) -> &'static str {
+        match self.0 {
+            0x00 => {
+                "the kernel refused before asking the firmware (most often: page not private, or added twice)"
+            }
+            0x01 => "INVALID_PLATFORM_STATE: SNP is not initialised on this host",
+            0x02 => "INVALID_GUEST_STATE: the launch is not at this step",
+            0x03 => "INVALID_CONFIG: the platform is configured in a way that forbids this",
+            0x07 => {
+                "POLICY_FAILURE: the guest policy asks for what this host does not give (SMT, ABI version, …)"
+            }
+            0x0a => "BAD_SIGNATURE: the ID block's signature does not verify",
+            0x0b => "BAD_MEASUREMENT: the launch digest is not the one in the ID block",
+            0x15 => "UNSUPPORTED: this firmware does not know the request; update it",
+            0x16 => "INVALID_PARAM: the CPUID page claims what this CPU does not have",
+            0x17 => "RESOURCE_LIMIT: no ASID or memory left; stop another confidential guest",
+            0x1a => "INVALID_PAGE_STATE: the page is already assigned to a guest",
+            0x20 => {
+                "RMP_INIT_REQUIRED: the reverse map table is not set up; enable SNP in the firmware setup"
+            }
+            0xffff_ffff => "no firmware call was made",
+            _ => "see include/uapi/linux/psp-sev.h",
+        }
+    }
+}
