@@ -29,7 +29,9 @@ fn parse(args: Vec<String>) -> Result<(Options, RunSpec), Error> {
             }
             "-v" => spec.verbose = true,
             "--" => words.extend(args.by_ref()),
-            option if option.starts_with('-') => return Err(usage(&format!("`rig` has no option `{option}`"))),
+            option if option.starts_with('-') => {
+                return Err(usage(&format!("`rig` has no option `{option}`")));
+            }
             word => {
                 words.push(word.to_owned());
                 words.extend(args.by_ref());

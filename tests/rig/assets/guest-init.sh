@@ -7,9 +7,8 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts
 mount -t devpts pts /dev/pts
-while read -r module; do
-    insmod "/m/$module" 2>/dev/null || echo "init: $module was not loaded"
-done </m/list
+# Drivers of hardware that this guest does not have refuse to load.
+while read -r module; do insmod "/m/$module" 2>/dev/null; done </m/list
 mount -t configfs configfs /sys/kernel/config 2>/dev/null
 ip link set lo up 2>/dev/null
 echo "init: up, Linux $(uname -r), $(cut -d' ' -f1 /proc/uptime) s"

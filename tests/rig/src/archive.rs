@@ -10,7 +10,8 @@ use std::{env, fs, path::Path, path::PathBuf, process::Command};
 
 /// The keys which the archive is signed with.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const ONLINE: &str = "check that this machine reaches the Debian archive (CLOISTER_DEBIAN_MIRROR names another mirror)";
+const ONLINE: &str =
+    "check that this machine reaches the Debian archive (CLOISTER_DEBIAN_MIRROR names another mirror)";
 
 /// A Debian release.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,11 @@ use crate::{
 /// Extracts the ELF `vmlinux` from a bzImage, by the offsets in its setup header (boot protocol 2.08 and later).
 pub(crate) fn vmlinux(tools: &Tools, image: &[u8]) -> Result<Vec<u8>> {
     let refused = |why: &str| {
-        Error::new("cannot take the vmlinux out of a kernel image", why, "use an x86-64 bzImage, as Linux builds it")
+        Error::new(
+            "cannot take the vmlinux out of a kernel image",
+            why,
+            "use an x86-64 bzImage, as Linux builds it",
+        )
     };
     let payload = payload(image).ok_or_else(|| refused("its setup header is not that of a bzImage"))?;
     // The kernel's build appends the uncompressed size, which is part of the format for gzip only.
@@ -17,7 +21,11 @@ pub(crate) fn vmlinux(tools: &Tools, image: &[u8]) -> Result<Vec<u8>> {
         _ => &payload[..payload.len().saturating_sub(4)],
     };
     let vmlinux = tools.decompress(stream)?;
-    if vmlinux.starts_with(b"\x7fELF") { Ok(vmlinux) } else { Err(refused("what was compressed in it is not an ELF file")) }
+    if vmlinux.starts_with(b"\x7fELF") {
+        Ok(vmlinux)
+    } else {
+        Err(refused("what was compressed in it is not an ELF file"))
+    }
 }
 
 fn payload(image: &[u8]) -> Option<&[u8]> {

@@ -22,8 +22,12 @@ impl Error {
     /// A file or directory could not be used.
     pub(crate) fn file(what: &str, path: &Path, error: &io::Error) -> Self {
         let next = match error.kind() {
-            io::ErrorKind::StorageFull => "make room there, or set CLOISTER_CACHE to a directory on another disk",
-            io::ErrorKind::PermissionDenied => "run as a user who may use it, or set CLOISTER_CACHE to one's own directory",
+            io::ErrorKind::StorageFull => {
+                "make room there, or set CLOISTER_CACHE to a directory on another disk"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "run as a user who may use it, or set CLOISTER_CACHE to one's own directory"
+            }
             _ => "look at that path; deleting the cache directory makes the next run fetch everything again",
         };
         Self::new(format!("cannot {what} {}", path.display()), error.to_string(), next)
@@ -32,7 +36,13 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  why:  {}\n  next: {}", self.what, self.why.trim_end().replace('\n', "\n        "), self.next)
+        write!(
+            f,
+            "{}\n  why:  {}\n  next: {}",
+            self.what,
+            self.why.trim_end().replace('\n', "\n        "),
+            self.next
+        )
     }
 }
 

@@ -16,14 +16,12 @@ pub(crate) fn filter(command: &mut Command, input: &[u8], next: &str) -> Result<
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |why: String| Error::new(format!("`{name}` failed"), why, next);
     let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
-    let mut child = command
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| match error.kind() {
-            ErrorKind::NotFound => failed("it is not installed".into()),
-            _ => failed(error.to_string()),
+    let mut child =
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| {
+            match error.kind() {
+                ErrorKind::NotFound => failed("it is not installed".into()),
+                _ => failed(error.to_string()),
+            }
         })?;
     let mut stdin = child.stdin.take();
     let output = std::thread::scope(|scope| {

@@ -33,7 +33,13 @@ impl GuestKernel {
         let version = dir.join("version");
         let version = fs::read_to_string(&version).file("read", &version)?.trim().to_owned();
         let modules = modules::read(&dir.join("modules"))?;
-        Ok(Self { version, bzimage: dir.join("vmlinuz"), vmlinux: dir.join("vmlinux"), modules, dir: dir.to_owned() })
+        Ok(Self {
+            version,
+            bzimage: dir.join("vmlinuz"),
+            vmlinux: dir.join("vmlinux"),
+            modules,
+            dir: dir.to_owned(),
+        })
     }
 
     /// The named modules with all that they need, in load order; what is built in is left out.

@@ -4,7 +4,7 @@
 use crate::{
     cache::Cache,
     error::{Error, FileContext, Result},
-    exec, kernel,
+    exec, kernel, packages,
     tools::Tools,
 };
 use std::{
@@ -106,15 +106,8 @@ impl Trimmed {
         if !matches!(state, Self::Absent) {
             return Ok(state);
         }
-        let missing = missing_packages();
-        let root = is_root();
-        if !(missing.is_empty() || (root && Path::new("/usr/bin/apt-get").exists())) {
-            return Err(Error::new(
-                "the rig's own host kernel is not built",
-                "its build needs Debian packages that are not installed, and only root may install them",
-                format!("apt-get install {}", missing.join(" ")),
-            ));
-        }
+        let missing = packages::missing(&BUILD_NEEDS);
+        packages::installable(&missing, "build the rig's own host kernel")?;
         let paths = Paths::new(cache);
         let write = |path: &Path, text: &str| fs::write(path, text).file("write", path);
         let (script, fragment) = (cache.path("build-host-kernel.sh"), cache.path("host-kernel.config"));
@@ -135,7 +128,11 @@ impl Trimmed {
                 "apt-get install util-linux coreutils",
             ));
         }
-        let packages = if missing.is_empty() { String::new() } else { format!(", after installing {}", missing.join(" ")) };
+        let packages = if missing.is_empty() {
+            String::new()
+        } else {
+            format!(", after installing {}", missing.join(" "))
+        };
         eprintln!(
             "rig: building a host kernel with private memory in the background{packages} (once, 5 to 15 minutes; log: {})",
             paths.log.display()
@@ -222,14 +219,4 @@ fn is_locked(lock: &Path) -> Result<bool> {
         },
         Err(_) => Ok(false),
     }
-}
-
-fn missing_packages() -> Vec<&'static str> {
-    BUILD_NEEDS.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect()
-}
-
-/// Whether this process may install packages.
-pub(crate) fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }

@@ -14,8 +14,16 @@ const GUEST_INIT: &str = include_str!("../assets/guest-init.sh");
 
 /// The modules that [`Initramfs::guest`] loads.
 const GUEST_MODULES: [&str; 10] = [
-    "virtio_pci", "virtio_console", "virtio_rng", "vmw_vsock_virtio_transport", "virtio_blk", "pvpanic_pci", "tsm",
-    "sev_guest", "tdx_guest", "virtiofs",
+    "virtio_pci",
+    "virtio_console",
+    "virtio_rng",
+    "vmw_vsock_virtio_transport",
+    "virtio_blk",
+    "pvpanic_pci",
+    "tsm",
+    "sev_guest",
+    "tdx_guest",
+    "virtiofs",
 ];
 
 /// An initial file system being put together.
@@ -105,7 +113,11 @@ impl Initramfs {
     pub fn write(self, path: &Path) -> Result<()> {
         let mut bytes = self.finish();
         if path.extension().is_some_and(|extension| extension == "gz") {
-            bytes = exec::filter(Command::new("gzip").args(["-nc6"]), &bytes, "install gzip, or use a name without .gz")?;
+            bytes = exec::filter(
+                Command::new("gzip").args(["-nc6"]),
+                &bytes,
+                "install gzip, or use a name without .gz",
+            )?;
         }
         fs::write(path, bytes).file("write", path)
     }

@@ -30,9 +30,32 @@ const META: &str = "linux-image-cloud-amd64";
 
 /// Modules that guests, or the rig's host, have a use for.
 const WANTED: [&str; 26] = [
-    "overlay", "loop", "fuse", "virtiofs", "virtio_pci", "virtio_mmio", "virtio_console", "virtio_blk", "virtio_net",
-    "virtio_rng", "virtio_balloon", "virtio_mem", "vsock", "vmw_vsock_virtio_transport", "vsock_loopback", "ext4",
-    "pvpanic_pci", "tsm", "tsm_core", "sev_guest", "tdx_guest", "kvm_amd", "vhost_vsock", "vhost_net", "tun", "tsm_measurements",
+    "overlay",
+    "loop",
+    "fuse",
+    "virtiofs",
+    "virtio_pci",
+    "virtio_mmio",
+    "virtio_console",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_rng",
+    "virtio_balloon",
+    "virtio_mem",
+    "vsock",
+    "vmw_vsock_virtio_transport",
+    "vsock_loopback",
+    "ext4",
+    "pvpanic_pci",
+    "tsm",
+    "tsm_core",
+    "sev_guest",
+    "tdx_guest",
+    "kvm_amd",
+    "vhost_vsock",
+    "vhost_net",
+    "tun",
+    "tsm_measurements",
 ];
 const REQUIRED: [&str; 6] =
     ["overlay", "vmw_vsock_virtio_transport", "virtio_blk", "virtio_console", "pvpanic_pci", "kvm_amd"];
@@ -40,7 +63,10 @@ const REQUIRED: [&str; 6] =
 /// Fetches a kernel, if it is not in the cache, and returns its directory.
 pub(crate) fn prepare(cache: &Cache, tools: &Tools, recipe: &Recipe) -> Result<PathBuf> {
     cache.entry(recipe.entry, |scratch| {
-        eprintln!("rig: fetching a Linux kernel from Debian ({}, about 35 MB)", recipe.entry.trim_end_matches("-1"));
+        eprintln!(
+            "rig: fetching a Linux kernel from Debian ({}, about 35 MB)",
+            recipe.entry.trim_end_matches("-1")
+        );
         let (packages, root) = (scratch.join("packages"), scratch.join("root"));
         let archive = Archive::open(cache, recipe.suite)?;
         archive.download(&image_packages(&archive)?, &packages)?;
@@ -70,17 +96,25 @@ fn image_packages(archive: &Archive) -> Result<Vec<String>> {
     let image = names.into_iter().find(|name| name.starts_with("linux-image-"));
     let image = image.ok_or_else(|| unexpected(&format!("{META} depends on no image")))?;
     let flavour = image.trim_start_matches("linux-image-").to_owned();
-    let parts = archive.depends(&image)?.into_iter().filter(|name| name.starts_with("linux-") && name.ends_with(&flavour));
+    let parts = archive
+        .depends(&image)?
+        .into_iter()
+        .filter(|name| name.starts_with("linux-") && name.ends_with(&flavour));
     Ok(parts.chain([image.clone()]).collect())
 }
 
 /// The one directory in `usr/lib/modules`.
 fn release(root: &Path) -> Result<String> {
     let dir = root.join("usr/lib/modules");
-    let entry = fs::read_dir(&dir).file("read", &dir)?.next().ok_or_else(|| unexpected("it has no modules"))?;
+    let entry =
+        fs::read_dir(&dir).file("read", &dir)?.next().ok_or_else(|| unexpected("it has no modules"))?;
     Ok(entry.file("read", &dir)?.file_name().to_string_lossy().into_owned())
 }
 
 fn unexpected(why: &str) -> Error {
-    Error::new("Debian's kernel package is not what was expected", why, "tell the project: the packaging has changed")
+    Error::new(
+        "Debian's kernel package is not what was expected",
+        why,
+        "tell the project: the packaging has changed",
+    )
 }

@@ -16,8 +16,18 @@ pub(crate) const COMMAND_LINE: &str =
     "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr tsc=reliable random.trust_cpu=on";
 
 /// Modules that the host needs where its kernel has them as modules.
-const MODULES: [&str; 10] =
-    ["virtio_pci", "virtio_console", "virtiofs", "overlay", "kvm_amd", "vhost_vsock", "vhost_net", "tun", "vsock_loopback", "loop"];
+const MODULES: [&str; 10] = [
+    "virtio_pci",
+    "virtio_console",
+    "virtiofs",
+    "overlay",
+    "kvm_amd",
+    "vhost_vsock",
+    "vhost_net",
+    "tun",
+    "vsock_loopback",
+    "loop",
+];
 
 /// Writes the initial file system for one run.
 pub(crate) fn write_initramfs(tools: &Tools, kernel: &HostKernel, run: &RunSpec, path: &Path) -> Result<()> {
@@ -48,7 +58,8 @@ pub(crate) fn write_initramfs(tools: &Tools, kernel: &HostKernel, run: &RunSpec,
 /// The script that runs the command as if it were run here: directory, search path, environment.
 fn command_script(run: &RunSpec) -> String {
     let mut script = String::from("export RIG=1 TERM=dumb LANG=C.UTF-8\n");
-    let inherited = ["PATH", "HOME", "CLOISTER_CACHE", "XDG_CACHE_HOME", "CARGO_HOME", "RUSTUP_HOME", "CARGO_TARGET_DIR"];
+    let inherited =
+        ["PATH", "HOME", "CLOISTER_CACHE", "XDG_CACHE_HOME", "CARGO_HOME", "RUSTUP_HOME", "CARGO_TARGET_DIR"];
     let inherited = inherited.iter().filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?)));
     for (name, value) in inherited.chain(run.env.iter().cloned()) {
         script.push_str(&format!("export {name}={}\n", quote(&value)));

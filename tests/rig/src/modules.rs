@@ -29,9 +29,16 @@ const LIST: &str = "modules.list";
 /// Copies `wanted` modules with all that they need from the tree of a kernel to `into`, and writes the list.
 ///
 /// What is built into the kernel, or not there at all in its version, is left out; `required` must be one or the other.
-pub(crate) fn collect(tools: &Tools, tree: &Path, wanted: &[&str], required: &[&str], into: &Path) -> Result<()> {
+pub(crate) fn collect(
+    tools: &Tools,
+    tree: &Path,
+    wanted: &[&str],
+    required: &[&str],
+    into: &Path,
+) -> Result<()> {
     fs::create_dir_all(into).file("create", into)?;
-    let mut collector = Collector { tools, files: BTreeMap::new(), done: BTreeSet::new(), list: String::new(), into };
+    let mut collector =
+        Collector { tools, files: BTreeMap::new(), done: BTreeSet::new(), list: String::new(), into };
     find(&tree.join("kernel"), &mut collector.files)?;
     for name in wanted {
         collector.add(name)?;
@@ -39,7 +46,9 @@ pub(crate) fn collect(tools: &Tools, tree: &Path, wanted: &[&str], required: &[&
     let builtin = tree.join("modules.builtin");
     let builtin = fs::read_to_string(&builtin).file("read", &builtin)?;
     let builtin: BTreeSet<_> = builtin.lines().map(|line| module_name(Path::new(line))).collect();
-    if let Some(missing) = required.iter().find(|name| !collector.done.contains(**name) && !builtin.contains(**name)) {
+    if let Some(missing) =
+        required.iter().find(|name| !collector.done.contains(**name) && !builtin.contains(**name))
+    {
         return Err(Error::new(
             format!("the kernel in {} cannot be used", tree.display()),
             format!("it has no module `{missing}`, and it is not built in"),
@@ -140,7 +149,11 @@ mod tests {
     use super::*;
 
     fn module(name: &str, depends: &[&str]) -> Module {
-        Module { name: name.into(), path: name.into(), depends: depends.iter().map(|name| (*name).into()).collect() }
+        Module {
+            name: name.into(),
+            path: name.into(),
+            depends: depends.iter().map(|name| (*name).into()).collect(),
+        }
     }
 
     #[test]

@@ -40,7 +40,9 @@ impl Rig {
             HostKernelChoice::Best => best(&cache, &tools)?,
             HostKernelChoice::Debian => host_kernel::debian(&cache, &tools)?,
             HostKernelChoice::Trimmed => Trimmed::wait(&cache, options.build_limit)?,
-            HostKernelChoice::File(path) if path.is_file() => HostKernel { image: path.clone(), modules: None },
+            HostKernelChoice::File(path) if path.is_file() => {
+                HostKernel { image: path.clone(), modules: None }
+            }
             HostKernelChoice::File(path) => {
                 return Err(Error::new(
                     format!("there is no kernel {}", path.display()),
@@ -67,9 +69,13 @@ impl Rig {
 fn best(cache: &Cache, tools: &Tools) -> Result<HostKernel> {
     match Trimmed::start(cache) {
         Ok(Trimmed::Ready(kernel)) => return Ok(kernel),
-        Ok(Trimmed::Failed(file)) => eprintln!("rig: on Debian's kernel, without private memory: {}", host_kernel::failure(&file)),
+        Ok(Trimmed::Failed(file)) => {
+            eprintln!("rig: on Debian's kernel, without private memory: {}", host_kernel::failure(&file))
+        }
         Ok(Trimmed::Building(_) | Trimmed::Absent) => {
-            eprintln!("rig: on Debian's kernel until the trimmed one is built; VMs with private memory need that one");
+            eprintln!(
+                "rig: on Debian's kernel until the trimmed one is built; VMs with private memory need that one"
+            );
         }
         Err(error) => eprintln!("rig: on Debian's kernel, without private memory: {error}"),
     }

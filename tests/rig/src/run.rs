@@ -4,7 +4,7 @@ use crate::{
     error::{Error, FileContext, Result},
     exec,
     host_kernel::HostKernel,
-    l1,
+    l1, packages,
     tools::Tools,
 };
 use std::{
@@ -55,7 +55,16 @@ impl RunSpec {
         let cwd = env::current_dir().unwrap_or_else(|_| "/".into());
         let rw_dir = (cwd != Path::new("/")).then(|| cwd.clone());
         let timeout = Duration::from_secs(300);
-        Self { command: command.into(), cwd, env: Vec::new(), rw_dir, mem: 4096, smp: 2, timeout, verbose: false }
+        Self {
+            command: command.into(),
+            cwd,
+            env: Vec::new(),
+            rw_dir,
+            mem: 4096,
+            smp: 2,
+            timeout,
+            verbose: false,
+        }
     }
 
     /// A program and its arguments; a single word is a command for the shell.
@@ -79,7 +88,12 @@ pub struct Outcome {
 }
 
 /// Runs a command, with what it prints going to `output` as it comes.
-pub(crate) fn run(tools: &Tools, kernel: &HostKernel, spec: &RunSpec, output: &mut (dyn Write + Send)) -> Result<Outcome> {
+pub(crate) fn run(
+    tools: &Tools,
+    kernel: &HostKernel,
+    spec: &RunSpec,
+    output: &mut (dyn Write + Send),
+) -> Result<Outcome> {
     let began = Instant::now();
     let scratch = Scratch::new()?;
     let initramfs = scratch.path("initramfs");
@@ -99,11 +113,17 @@ pub(crate) fn run(tools: &Tools, kernel: &HostKernel, spec: &RunSpec, output: &m
     let errors = scratch.path("qemu.log");
     qemu.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&errors).file("create", &errors)?);
     let child = qemu.spawn().map_err(|error| {
-        Error::new("cannot start the rig's QEMU", error.to_string(), "delete the cache directory and run again")
+        Error::new(
+            "cannot start the rig's QEMU",
+            error.to_string(),
+            "delete the cache directory and run again",
+        )
     })?;
     let ended_in_time = follow(Reaped(child), began + spec.timeout, output)?;
 
-    let text = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = |path: &Path| {
+        fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    };
     let console = text(&scratch.path("console"));
     if spec.verbose {
         eprint!("{console}");
@@ -112,12 +132,19 @@ pub(crate) fn run(tools: &Tools, kernel: &HostKernel, spec: &RunSpec, output: &m
         Ok(status) => status,
         Err(_) if ended_in_time => {
             let errors = text(&errors);
-            let errors: String = errors.lines().filter(|line| !line.contains("doesn't support requested feature")).collect();
-            eprintln!("rig: its host died before the command ended; {errors}\n{}", exec::last_lines(&console, 30));
+            let errors: String =
+                errors.lines().filter(|line| !line.contains("doesn't support requested feature")).collect();
+            eprintln!(
+                "rig: its host died before the command ended; {errors}\n{}",
+                exec::last_lines(&console, 30)
+            );
             DIED
         }
         Err(_) => {
-            eprintln!("rig: the command did not end within {} s; end of the console:", spec.timeout.as_secs());
+            eprintln!(
+                "rig: the command did not end within {} s; end of the console:",
+                spec.timeout.as_secs()
+            );
             eprintln!("{}", exec::last_lines(&console, 15));
             TIMEOUT
         }
@@ -136,9 +163,24 @@ fn qemu(tools: &Tools, kernel: &HostKernel, spec: &RunSpec, scratch: &Scratch) -
     };
     qemu.args(["-M", "q35,usb=off,smbus=off,sata=off,vmport=off", "-accel", "tcg,thread=multi"]);
     qemu.args(["-cpu", "EPYC,+svm,+npt", "-smp", &spec.smp.to_string(), "-m", &mem.to_string()]);
-    qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-no-reboot", "-monitor", "none"]);
+    qemu.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-vga",
+        "none",
+        "-no-reboot",
+        "-monitor",
+        "none",
+    ]);
     // vhost-user servers read the guest's memory: it must be shared.
-    qemu.args(["-object", &format!("memory-backend-memfd,id=mem,size={mem}M,share=on"), "-numa", "node,memdev=mem"]);
+    qemu.args([
+        "-object",
+        &format!("memory-backend-memfd,id=mem,size={mem}M,share=on"),
+        "-numa",
+        "node,memdev=mem",
+    ]);
     qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(scratch.path("initramfs"));
     qemu.args(["-append", l1::COMMAND_LINE]);
     qemu.arg("-serial").arg(in_scratch("file:", "console"));
@@ -158,13 +200,16 @@ fn follow(mut qemu: Reaped, deadline: Instant, output: &mut (dyn Write + Send)) 
     thread::scope(|scope| {
         scope.spawn(move || {
             let mut buffer = [0; 16384];
-            while let Some(count) = stdout.as_mut().and_then(|pipe| pipe.read(&mut buffer).ok()).filter(|count| *count > 0) {
+            while let Some(count) =
+                stdout.as_mut().and_then(|pipe| pipe.read(&mut buffer).ok()).filter(|count| *count > 0)
+            {
                 // A reader who has gone away does not end the run.
                 let _ = output.write_all(&buffer[..count]).and_then(|()| output.flush());
             }
             let _ = ended.send(());
         });
-        let in_time = wait.recv_timeout(deadline.saturating_duration_since(Instant::now())) != Err(RecvTimeoutError::Timeout);
+        let in_time = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            != Err(RecvTimeoutError::Timeout);
         if !in_time {
             let _ = qemu.0.kill();
         }
@@ -211,11 +256,16 @@ impl Server {
         // The overlay cannot look below mount points inside a layer: let it see one file system.
         command.arg("--no-announce-submounts");
         // Without root there is no chroot(2); a user namespace does, in which we are the guest's root.
-        command.args(["--sandbox", if crate::host_kernel::is_root() { "chroot" } else { "namespace" }]);
+        command.args(["--sandbox", if packages::is_root() { "chroot" } else { "namespace" }]);
         let file = File::create(&log).file("create", &log)?;
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().map_err(|error| {
-            Error::new("cannot start virtiofsd", error.to_string(), "delete the cache directory and run again")
-        })?;
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().map_err(|error| {
+                Error::new(
+                    "cannot start virtiofsd",
+                    error.to_string(),
+                    "delete the cache directory and run again",
+                )
+            })?;
         let mut child = Reaped(child);
         let deadline = Instant::now() + Duration::from_secs(10);
         while !socket.exists() {

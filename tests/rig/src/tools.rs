@@ -42,7 +42,11 @@ impl Tools {
 
     /// The statically linked busybox.
     pub fn busybox(&self) -> PathBuf {
-        ["bin/busybox", "usr/bin/busybox"].iter().map(|path| self.root.join(path)).find(|path| path.exists()).unwrap_or_default()
+        ["bin/busybox", "usr/bin/busybox"]
+            .iter()
+            .map(|path| self.root.join(path))
+            .find(|path| path.exists())
+            .unwrap_or_default()
     }
 
     /// QEMU for x86-64, told where its firmware and modules are.
@@ -65,7 +69,11 @@ impl Tools {
         let bytes = fs::read(path).file("read", path)?;
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("xz" | "zst" | "gz") => self.decompress(&bytes).map_err(|error| {
-                Error::new(format!("cannot decompress {}", path.display()), error.to_string(), "delete the cache directory and run again")
+                Error::new(
+                    format!("cannot decompress {}", path.display()),
+                    error.to_string(),
+                    "delete the cache directory and run again",
+                )
             }),
             _ => Ok(bytes),
         }
@@ -75,7 +83,11 @@ impl Tools {
     pub(crate) fn decompress(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         let program = match bytes {
             [0x1f, 0x8b, ..] => {
-                return exec::filter(Command::new(self.busybox()).args(["gzip", "-dc"]), bytes, "delete the cache directory");
+                return exec::filter(
+                    Command::new(self.busybox()).args(["gzip", "-dc"]),
+                    bytes,
+                    "delete the cache directory",
+                );
             }
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "usr/bin/xz",
             [0x28, 0xb5, 0x2f, 0xfd, ..] => "usr/bin/zstd",
@@ -88,7 +100,11 @@ impl Tools {
                 ));
             }
         };
-        exec::filter(self.command(program).args(["-dc", "-"]), bytes, "delete the cache directory and run again")
+        exec::filter(
+            self.command(program).args(["-dc", "-"]),
+            bytes,
+            "delete the cache directory and run again",
+        )
     }
 
     /// A program of the prefix, run by the prefix's own loader.
