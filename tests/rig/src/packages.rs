@@ -45,6 +45,12 @@ pub(crate) fn installable(missing: &[&str], purpose: &str) -> Result<()> {
 }
 
 /// Whether this process may install packages.
-pub(crate) fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+fn is_root() -> bool {
+    owner().is_some_and(|(uid, _)| uid == 0)
+}
+
+/// The user and the group that this process runs as.
+pub(crate) fn owner() -> Option<(u32, u32)> {
+    let metadata = fs::metadata("/proc/self").ok()?;
+    Some((metadata.uid(), metadata.gid()))
 }

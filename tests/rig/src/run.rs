@@ -255,8 +255,13 @@ impl Server {
         command.arg("--socket-path").arg(&socket).arg("--shared-dir").arg(dir).args(["--cache", cache]);
         // The overlay cannot look below mount points inside a layer: let it see one file system.
         command.arg("--no-announce-submounts");
-        // Without root there is no chroot(2); a user namespace does, in which we are the guest's root.
-        command.args(["--sandbox", if packages::is_root() { "chroot" } else { "namespace" }]);
+        match packages::owner() {
+            Some((0, _)) | None => command.args(["--sandbox", "chroot"]),
+            // Without root there is no chroot; the rig's root is then us, towards our own files.
+            Some((uid, gid)) => command
+                .args(["--sandbox", "none"])
+                .args([format!("--translate-uid=map:0:{uid}:1"), format!("--translate-gid=map:0:{gid}:1")]),
+        };
         let file = File::create(&log).file("create", &log)?;
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().map_err(|error| {
@@ -276,7 +281,7 @@ impl Server {
                 return Err(Error::new(
                     format!("virtiofsd does not serve {}", dir.display()),
                     if why.is_empty() { "it did not open its socket within 10 s".into() } else { why },
-                    "run as root, or where users may create user namespaces",
+                    "delete the cache directory and run again, or run as root",
                 ));
             }
             thread::sleep(Duration::from_millis(5));
@@ -303,6 +308,19 @@ impl Drop for Reaped {
     }
 }
 
+const SCRATCH: &str = "cloister-rig-";
+
+/// Removes what killed processes left.
+fn sweep() {
+    for entry in fs::read_dir(env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.split('-').next());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A private directory for one run, removed at its end.
 struct Scratch(PathBuf);
 
@@ -310,7 +328,8 @@ impl Scratch {
     fn new() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = env::temp_dir().join(format!("cloister-rig-{}-{count}", process::id()));
+        sweep();
+        let dir = env::temp_dir().join(format!("{SCRATCH}{}-{count}", process::id()));
         DirBuilder::new().mode(0o700).create(&dir).file("create", &dir)?;
         Ok(Self(dir))
     }
