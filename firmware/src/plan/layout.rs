@@ -55,6 +55,11 @@ impl GuestLayout {
         GuestLayout { ram }
     }
 
+    /// End of the RAM below 4 GiB.
+    pub fn low_ram_end(&self) -> u64 {
+        self.ram.first().map_or(0, MemoryRange::end)
+    }
+
     /// Bytes of RAM in all.
     pub fn ram_size(&self) -> u64 {
         self.ram.iter().map(|r| r.size).sum()

@@ -4,12 +4,22 @@
 //! KVM), printed, and launched, so that prediction and launch cannot drift apart.
 
 mod cpu;
+mod error;
+mod file;
 mod layout;
+pub mod low;
+mod machine;
 mod pages;
+mod payload;
+mod tables;
 
 pub use cpu::{CpuState, DescriptorTable, Segment};
+pub use error::PlanError;
+pub use file::{ImageError, ImageFile};
 pub use layout::{GuestLayout, MemoryRange};
+pub use machine::{MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
 pub use pages::{PageKind, PageRun, Source, SourceError};
+pub use payload::{PayloadBoot, plan_payload};
 
 /// Everything that is decided about a guest before it is launched.
 #[derive(Debug, Clone)]

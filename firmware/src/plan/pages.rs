@@ -85,7 +85,7 @@ impl PageRun {
 
     /// Bytes of guest memory that the run covers.
     pub fn size(&self) -> u64 {
-        self.pages * Self::PAGE_SIZE as u64
+        self.pages.saturating_mul(Self::PAGE_SIZE as u64)
     }
 
     /// The address after the last page.
