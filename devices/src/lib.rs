@@ -6,5 +6,8 @@
 
 pub mod bus;
 pub mod irq;
+pub mod limit;
 pub mod notify;
+pub mod pci;
 pub mod platform;
+pub mod virtio;

@@ -1,0 +1,3 @@
+//! The virtio devices, a folder each, with the same file names in each.
+
+pub mod rng;

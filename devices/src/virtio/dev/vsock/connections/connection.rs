@@ -1,0 +1,420 @@
+//! One connection.
+
+use std::time::{Duration, Instant};
+
+use bitflags::bitflags;
+
+use super::action::{Action, Ended, Limits};
+use super::credit::{Inbound, Outbound};
+use super::{Instance, Pair, after};
+use crate::virtio::dev::vsock::spec::{Header, Message, Operation, Shutdown, SocketType};
+
+/// How long to wait before asking again for credit, at first and at most. Guests tell of new room by
+/// themselves when they had little, but not when what they lacked was room for more packets.
+const PROBE_FIRST: Duration = Duration::from_millis(100);
+const PROBE_LAST: Duration = Duration::from_millis(3200);
+
+bitflags! {
+    /// What the guest is to hear. A set, never a queue: it cannot grow.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    struct Owed: u8 {
+        const REQUEST = 1 << 0;
+        const RESPONSE = 1 << 1;
+        const CREDIT_UPDATE = 1 << 2;
+        const CREDIT_REQUEST = 1 << 3;
+        const SHUTDOWN = 1 << 4;
+        const RESET = 1 << 5;
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The guest asked; the host's socket is not connected yet.
+    Connecting,
+    /// A host client asked; the guest has not answered yet.
+    Requested,
+    /// Both sides have said yes.
+    Open,
+    /// Over. Stays in the table for as long as an RST is owed.
+    Over,
+}
+
+/// What a packet was, as far as counters are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Fine,
+    UnknownOperation,
+    OverCredit,
+    BrokeProtocol,
+    Refused,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) instance: Instance,
+    pub(super) pair: Pair,
+    pub(super) socket_type: SocketType,
+    phase: Phase,
+    owed: Owed,
+    inbound: Inbound,
+    outbound: Outbound,
+    /// What the guest said it is done with.
+    guest_done: Shutdown,
+    /// What the host is done with; the guest knows of it unless SHUTDOWN is owed.
+    host_done: Shutdown,
+    /// Whether the worker holds a socket for it.
+    socket: bool,
+    write_shut: bool,
+    /// Whether the socket may have data for the guest.
+    readable: bool,
+    /// Whether the guest has been asked for credit since it last had none.
+    asked: bool,
+    probe_wait: Duration,
+    probe: Option<Instant>,
+    deadline: Option<Instant>,
+    /// Its place in the order of turns, while it owes the guest something.
+    pub(super) turn: Option<u64>,
+}
+
+impl Connection {
+    fn new(instance: Instance, pair: Pair, socket_type: SocketType, limits: &Limits, phase: Phase) -> Self {
+        Connection {
+            instance,
+            pair,
+            socket_type,
+            phase,
+            owed: Owed::empty(),
+            inbound: Inbound::new(limits.buffer),
+            outbound: Outbound::default(),
+            guest_done: Shutdown::empty(),
+            host_done: Shutdown::empty(),
+            socket: true,
+            write_shut: false,
+            readable: false,
+            asked: false,
+            probe_wait: PROBE_FIRST,
+            probe: None,
+            deadline: None,
+            turn: None,
+        }
+    }
+
+    /// One that the guest asked for with `request`.
+    pub(super) fn from_guest(
+        instance: Instance,
+        pair: Pair,
+        request: &Header,
+        limits: &Limits,
+        now: Instant,
+    ) -> Self {
+        let mut new = Connection::new(instance, pair, request.socket_type, limits, Phase::Connecting);
+        new.outbound.hear(request.buf_alloc.get(), request.fwd_cnt.get());
+        new.deadline = after(now, limits.response);
+        new
+    }
+
+    /// One that a host client asked for.
+    pub(super) fn from_host(
+        instance: Instance,
+        pair: Pair,
+        socket_type: SocketType,
+        limits: &Limits,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let mut new = Connection::new(instance, pair, socket_type, limits, Phase::Requested);
+        new.owed = Owed::REQUEST;
+        new.deadline = deadline;
+        new
+    }
+
+    /// A packet of the guest's other than REQUEST.
+    pub(super) fn packet(
+        &mut self,
+        header: &Header,
+        limits: &Limits,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) -> Verdict {
+        let known = Operation::RESPONSE.0.get()..=Operation::CREDIT_REQUEST.0.get();
+        if !known.contains(&header.op.0.get()) {
+            return Verdict::UnknownOperation;
+        }
+        // Every packet carries credit (virtio 1.3 §5.10.6.3), whatever else it says.
+        self.outbound.hear(header.buf_alloc.get(), header.fwd_cnt.get());
+        if header.op == Operation::RST {
+            let refused = self.phase == Phase::Requested;
+            self.end(false, Ended::Reset, out);
+            return if refused { Verdict::Refused } else { Verdict::Fine };
+        }
+        match self.phase {
+            Phase::Over => return Verdict::Fine,
+            Phase::Requested if header.op == Operation::RESPONSE && !self.owed.contains(Owed::REQUEST) => {
+                self.phase = Phase::Open;
+                self.deadline = None;
+                self.readable = true;
+                out.push(Action::Established { instance: self.instance, host_port: self.pair.host });
+                return Verdict::Fine;
+            }
+            Phase::Open if !self.owed.contains(Owed::RESPONSE) => {}
+            _ => return self.broke_protocol(out),
+        }
+        match header.op {
+            Operation::CREDIT_UPDATE => Verdict::Fine,
+            Operation::CREDIT_REQUEST => {
+                self.owed.insert(Owed::CREDIT_UPDATE);
+                Verdict::Fine
+            }
+            Operation::RW => self.data(header, out),
+            Operation::SHUTDOWN => {
+                self.guest_shutdown(Shutdown::from_bits_truncate(header.flags.get()), limits, now, out);
+                Verdict::Fine
+            }
+            _ => self.broke_protocol(out),
+        }
+    }
+
+    fn data(&mut self, header: &Header, out: &mut Vec<Action>) -> Verdict {
+        let len = header.len.get();
+        if self.guest_done.contains(Shutdown::SEND) {
+            return self.broke_protocol(out);
+        }
+        if !self.inbound.receive(len) {
+            self.end(true, Ended::Protocol, out);
+            return Verdict::OverCredit;
+        }
+        if self.socket && !self.host_done.contains(Shutdown::RECEIVE) {
+            let flags = Message::from_bits_truncate(header.flags.get());
+            out.push(Action::Deliver { instance: self.instance, len, flags });
+        } else {
+            self.inbound.forward(len); // The guest has been told, or will be, that nobody reads it.
+        }
+        Verdict::Fine
+    }
+
+    fn guest_shutdown(&mut self, flags: Shutdown, limits: &Limits, now: Instant, out: &mut Vec<Action>) {
+        let new = flags.difference(self.guest_done);
+        self.guest_done.insert(flags);
+        if new.contains(Shutdown::RECEIVE) {
+            self.readable = false;
+            if self.socket {
+                out.push(Action::ShutdownRead { instance: self.instance });
+            }
+            if self.host_done.contains(Shutdown::RECEIVE) {
+                self.host_is_done_with(Shutdown::SEND);
+            }
+        }
+        if !new.is_empty() && self.guest_done == Shutdown::all() {
+            self.no_later_than(after(now, limits.close));
+        }
+        self.flushed(out);
+    }
+
+    /// Acts upon the guest's shutdown once nothing is left to be written.
+    fn flushed(&mut self, out: &mut Vec<Action>) {
+        if self.phase != Phase::Open || self.inbound.pending() > 0 {
+            return;
+        }
+        if self.guest_done == Shutdown::all() {
+            self.end(true, Ended::Done, out);
+        } else if self.guest_done.contains(Shutdown::SEND) && self.socket && !self.write_shut {
+            self.write_shut = true;
+            out.push(Action::ShutdownWrite { instance: self.instance });
+        }
+    }
+
+    /// The host's listener took the guest's connection.
+    pub(super) fn connected(&mut self) {
+        if self.phase == Phase::Connecting {
+            self.phase = Phase::Open;
+            self.deadline = None;
+            self.readable = true;
+            self.owed.insert(Owed::RESPONSE);
+        }
+    }
+
+    /// The socket may have data.
+    pub(super) fn set_readable(&mut self, readable: bool) {
+        self.readable = readable && self.may_read();
+    }
+
+    /// The host took `len` bytes.
+    pub(super) fn forwarded(&mut self, len: u32, out: &mut Vec<Action>) {
+        self.inbound.forward(len);
+        self.flushed(out);
+    }
+
+    /// The host sends no more; all it sent has been read.
+    pub(super) fn host_eof(&mut self) {
+        if self.phase == Phase::Open {
+            self.readable = false;
+            self.host_is_done_with(Shutdown::SEND);
+        }
+    }
+
+    /// The host reads no more. What it has not read is lost.
+    pub(super) fn host_hung_up(&mut self, out: &mut Vec<Action>) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.host_is_done_with(Shutdown::RECEIVE);
+        if self.guest_done.contains(Shutdown::RECEIVE) {
+            self.host_is_done_with(Shutdown::SEND);
+        }
+        self.inbound.forward(self.inbound.pending());
+        self.flushed(out);
+    }
+
+    fn host_is_done_with(&mut self, what: Shutdown) {
+        if !self.host_done.contains(what) {
+            self.host_done.insert(what);
+            self.owed.insert(Owed::SHUTDOWN);
+        }
+    }
+
+    /// Ends it. `tell_guest`: with an RST, if the guest knows of the connection at all.
+    pub(super) fn end(&mut self, tell_guest: bool, why: Ended, out: &mut Vec<Action>) {
+        let guest_knows = self.phase != Phase::Requested || !self.owed.contains(Owed::REQUEST);
+        if std::mem::take(&mut self.socket) {
+            out.push(Action::Close { instance: self.instance, why });
+        }
+        self.phase = Phase::Over;
+        self.owed = if tell_guest && guest_knows { Owed::RESET } else { Owed::empty() };
+        self.readable = false;
+        self.deadline = None;
+        self.probe = None;
+    }
+
+    fn broke_protocol(&mut self, out: &mut Vec<Action>) -> Verdict {
+        self.end(true, Ended::Protocol, out);
+        Verdict::BrokeProtocol
+    }
+
+    /// Whether it can be forgotten.
+    pub(super) fn is_gone(&self) -> bool {
+        self.phase == Phase::Over && self.owed.is_empty()
+    }
+
+    /// The time that it wants to be called at.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        [self.deadline, self.probe].into_iter().flatten().min()
+    }
+
+    /// Its time has come. True if that ended it.
+    pub(super) fn expire(&mut self, now: Instant, out: &mut Vec<Action>) -> bool {
+        if self.probe.is_some_and(|at| at <= now) {
+            self.probe = None;
+            self.owed.insert(Owed::CREDIT_REQUEST);
+        }
+        let over = self.deadline.is_some_and(|at| at <= now);
+        if over {
+            self.end(true, Ended::Timeout, out);
+        }
+        over
+    }
+
+    /// Brings what is owed up to date with the credit on both sides. Called after every event.
+    pub(super) fn balance(&mut self) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        if self.inbound.update_due() {
+            self.owed.insert(Owed::CREDIT_UPDATE);
+        }
+        let blocked = self.readable && self.outbound.room() == 0;
+        if blocked && !self.asked {
+            self.asked = true;
+            self.probe_wait = PROBE_FIRST;
+            self.owed.insert(Owed::CREDIT_REQUEST);
+        } else if !blocked {
+            self.asked = false;
+            self.probe = None;
+            self.owed.remove(Owed::CREDIT_REQUEST);
+        }
+    }
+
+    /// The next packet without data that is owed, in the order that the guest shall see.
+    pub(super) fn control(&self) -> Option<Operation> {
+        [
+            (Owed::RESET, Operation::RST),
+            (Owed::REQUEST, Operation::REQUEST),
+            (Owed::RESPONSE, Operation::RESPONSE),
+            (Owed::CREDIT_UPDATE, Operation::CREDIT_UPDATE),
+            (Owed::CREDIT_REQUEST, Operation::CREDIT_REQUEST),
+            (Owed::SHUTDOWN, Operation::SHUTDOWN),
+        ]
+        .into_iter()
+        .find_map(|(flag, op)| self.owed.contains(flag).then_some(op))
+    }
+
+    /// How much data may go to the guest now.
+    pub(super) fn data_room(&self) -> Option<u32> {
+        let room = if self.readable && self.may_read() { self.outbound.room() } else { 0 };
+        (room > 0).then_some(room)
+    }
+
+    fn may_read(&self) -> bool {
+        self.phase == Phase::Open
+            && self.socket
+            && !self.guest_done.contains(Shutdown::RECEIVE)
+            && !self.host_done.contains(Shutdown::SEND)
+    }
+
+    /// The flags of a packet without data.
+    pub(super) fn flags(&self, op: Operation) -> u32 {
+        if op == Operation::SHUTDOWN { self.host_done.bits() } else { 0 }
+    }
+
+    /// What every packet says of our credit: room in all, and bytes passed on.
+    pub(super) fn credit(&self) -> (u32, u32) {
+        (self.inbound.buf_alloc(), self.inbound.forwarded())
+    }
+
+    /// A packet without data was given to the guest.
+    pub(super) fn control_sent(
+        &mut self,
+        op: Operation,
+        limits: &Limits,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.told_credit();
+        match op {
+            Operation::RST => self.owed = Owed::empty(),
+            Operation::REQUEST => self.owed.remove(Owed::REQUEST),
+            Operation::RESPONSE => self.owed.remove(Owed::RESPONSE),
+            Operation::CREDIT_REQUEST => {
+                self.owed.remove(Owed::CREDIT_REQUEST);
+                self.probe = after(now, self.probe_wait);
+                self.probe_wait = self.probe_wait.saturating_mul(2).min(PROBE_LAST);
+            }
+            Operation::SHUTDOWN => {
+                self.owed.remove(Owed::SHUTDOWN);
+                if self.host_done == Shutdown::all() {
+                    // Nothing can come or go: the socket is done with. The guest answers with an RST.
+                    self.readable = false;
+                    if std::mem::take(&mut self.socket) {
+                        out.push(Action::Close { instance: self.instance, why: Ended::Done });
+                    }
+                    self.no_later_than(after(now, limits.close));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A packet with `len` bytes of data was given to the guest.
+    pub(super) fn data_sent(&mut self, len: u32) {
+        self.told_credit();
+        self.outbound.send(len);
+    }
+
+    /// Every packet to the guest is a credit update.
+    fn told_credit(&mut self) {
+        self.inbound.tell();
+        self.owed.remove(Owed::CREDIT_UPDATE);
+    }
+
+    fn no_later_than(&mut self, at: Option<Instant>) {
+        self.deadline = [self.deadline, at].into_iter().flatten().min();
+    }
+}
