@@ -5,6 +5,7 @@
 set -eu
 out=$1 log=$2 fragment=$3 apt=$4 jobs=$5
 shift 5
+[ ! -d "$out" ] || exit 0
 exec >"$log" 2>&1
 work=$out.build
 must='KVM_AMD KVM_SW_PROTECTED_VM OVERLAY_FS VIRTIO_FS VIRTIO_CONSOLE SECURITY_LANDLOCK IO_URING'

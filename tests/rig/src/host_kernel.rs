@@ -88,13 +88,17 @@ impl Trimmed {
     /// Looks, and changes nothing.
     pub fn state(cache: &Cache) -> Result<Self> {
         let paths = Paths::new(cache);
-        if paths.result.is_dir() {
-            return Ok(Self::Ready(HostKernel { image: paths.result.join("vmlinuz"), modules: None }));
-        }
-        if is_locked(&paths.lock)? {
-            return Ok(Self::Building(paths.log));
-        }
-        Ok(if paths.failed.exists() { Self::Failed(paths.failed) } else { Self::Absent })
+        // The lock first: a build that ends while we look has left its result by then.
+        let building = is_locked(&paths.lock)?;
+        Ok(if paths.result.is_dir() {
+            Self::Ready(HostKernel { image: paths.result.join("vmlinuz"), modules: None })
+        } else if building {
+            Self::Building(paths.log)
+        } else if paths.failed.exists() {
+            Self::Failed(paths.failed)
+        } else {
+            Self::Absent
+        })
     }
 
     /// Starts the build in the background if it is neither done, nor running, nor known to fail.
@@ -117,7 +121,11 @@ impl Trimmed {
         let apt = crate::archive::configure_for_source(cache)?;
         let jobs = thread::available_parallelism().map_or(1, usize::from);
         let mut build = Command::new("setsid");
-        build.args(["-f", "nice", "-n", "19", "flock", "-n"]).arg(&paths.lock).arg("sh").arg(&script);
+        build
+            .args(["-f", "nice", "-n", "19", "flock", "--wait", "10"])
+            .arg(&paths.lock)
+            .arg("sh")
+            .arg(&script);
         build.args([&paths.result, &paths.log, &fragment, &apt]).arg(jobs.to_string()).args(&missing);
         build.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let status = build.status();
@@ -137,7 +145,7 @@ impl Trimmed {
             "rig: building a host kernel with private memory in the background{packages} (once, 5 to 15 minutes; log: {})",
             paths.log.display()
         );
-        // Until the builder has its lock, another caller could start a second one.
+        // Until the builder has its lock, it looks as if nobody were building.
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline && matches!(Self::state(cache)?, Self::Absent) {
             thread::sleep(Duration::from_millis(20));
