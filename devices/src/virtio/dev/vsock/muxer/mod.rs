@@ -1,0 +1,3 @@
+//! The host's side of the device.
+
+pub mod hybrid;
