@@ -29,8 +29,10 @@ Options of `rig`:
   --dir DIR            the one directory that CMD may write to (the current one)
   --env NAME=VALUE     added to CMD's environment; may be repeated
   -v                   show QEMU's command line and the console
+CMD sees this machine's files; what it writes elsewhere than in DIR is gone at its end. Its standard input is empty.
 
-What is fetched and built for the rig is kept in $CLOISTER_CACHE (~/.cache/cloister).
+What is fetched and built for the rig is kept in $CLOISTER_CACHE (~/.cache/cloister); deleting that is safe.
+Debian packages come from $CLOISTER_DEBIAN_MIRROR (http://deb.debian.org/debian).
 ";
 
 /// A chore's exit status, or what went wrong.

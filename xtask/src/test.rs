@@ -23,8 +23,8 @@ pub(crate) fn run(args: &[String]) -> Status {
     let kvm = Kvm::probe();
     build::needs()?;
     let mut tests = Tests { rows: Vec::new(), notes: Vec::new() };
-    if kvm != Kvm::Hardware {
-        println!("no hardware virtualisation here: the whole-machine tests run in the rig");
+    if kvm != (Kvm::Hardware { private_memory: true }) {
+        println!("{}", plan(&kvm));
         // First of all, because it takes longest; what is wrong with it is said when it is needed.
         if let Err(error) = Cache::open().and_then(|cache| Trimmed::start(&cache)) {
             tests.notes.push(format!("private memory: {error}"));
@@ -36,6 +36,13 @@ pub(crate) fn run(args: &[String]) -> Status {
         Err(error) => tests.broken("whole-machine tests", &error),
     }
     Ok(summary::print(&tests.rows, &tests.notes))
+}
+
+fn plan(kvm: &Kvm) -> &'static str {
+    match kvm {
+        Kvm::Hardware { .. } => "this KVM has no private memory: the tests that need it run in the rig",
+        _ => "no hardware virtualisation here: the whole-machine tests run in the rig",
+    }
 }
 
 struct Tests {
@@ -55,14 +62,22 @@ impl Tests {
             machine.names.iter().filter(|name| filter.is_none_or(|filter| name.contains(filter))).collect();
         let (private, plain): (Vec<_>, Vec<_>) =
             names.into_iter().partition(|name| name.contains(NEEDS_PRIVATE_MEMORY));
-        if *kvm == Kvm::Hardware {
-            if !private.is_empty() || !plain.is_empty() {
-                let mut command = Command::new(&machine.binary);
-                command.args(filter).args(["--test-threads", "1"]).envs(machine.env.iter().cloned());
-                self.local("whole machines, on this machine's KVM", &mut command);
+        match kvm {
+            Kvm::Hardware { private_memory } => {
+                let here = if *private_memory { plain.len() + private.len() } else { plain.len() };
+                if here > 0 {
+                    let mut command = Command::new(&machine.binary);
+                    command.args(filter).args(["--test-threads", "1"]).envs(machine.env.iter().cloned());
+                    if !private_memory {
+                        command.args(["--skip", NEEDS_PRIVATE_MEMORY]);
+                    }
+                    self.local("whole machines, on this machine's KVM", &mut command);
+                }
+                if !private_memory {
+                    self.private_in_rig(machine, &private);
+                }
             }
-        } else {
-            self.in_rig(machine, &plain, &private, filter);
+            _ => self.in_rig(machine, &plain, &private, filter),
         }
         if filter.is_none_or(|filter| "demo".contains(filter)) {
             self.demo(machine);
@@ -92,15 +107,15 @@ impl Tests {
                 &arguments,
             );
         }
+        self.private_in_rig(machine, private);
+    }
+
+    fn private_in_rig(&mut self, machine: &Machine, private: &[&String]) {
         if !private.is_empty() {
             let mut arguments: Vec<_> = private.iter().map(|name| name.as_str()).collect();
             arguments.push("--exact");
-            self.rig(
-                "private memory, in the rig on the trimmed kernel",
-                machine,
-                HostKernelChoice::Trimmed,
-                &arguments,
-            );
+            let what = "private memory, in the rig on the trimmed kernel";
+            self.rig(what, machine, HostKernelChoice::Trimmed, &arguments);
         }
     }
 

@@ -20,9 +20,11 @@
 mod archive;
 mod bzimage;
 mod cache;
+mod child;
 mod cpio;
 mod error;
 mod exec;
+mod file_server;
 mod guest;
 mod host_kernel;
 mod initramfs;
@@ -32,6 +34,7 @@ mod modules;
 mod packages;
 mod rig;
 mod run;
+mod scratch;
 mod tools;
 
 pub use cache::Cache;

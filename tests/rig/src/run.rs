@@ -1,24 +1,23 @@
 //! One run: QEMU and its file servers from start to end.
 
 use crate::{
+    child::{Reaped, dying_with_us},
     error::{Error, FileContext, Result},
     exec,
+    file_server::FileServer,
     host_kernel::HostKernel,
-    l1, packages,
+    l1,
+    scratch::Scratch,
     tools::Tools,
 };
 use std::{
     env,
     ffi::OsString,
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::{Read, Write},
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    process::{self, Child, Command, Stdio},
-    sync::{
-        atomic::{AtomicU32, Ordering},
-        mpsc::{self, RecvTimeoutError},
-    },
+    process::{Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -100,9 +99,9 @@ pub(crate) fn run(
     l1::write_initramfs(tools, kernel, spec, &initramfs)?;
 
     let mut qemu = qemu(tools, kernel, spec, &scratch);
-    let mut servers = vec![Server::start(tools, &scratch, "root", Path::new("/"), "always")?];
+    let mut servers = vec![FileServer::start(tools, &scratch, "root", Path::new("/"), "always")?];
     if let Some(dir) = &spec.rw_dir {
-        servers.push(Server::start(tools, &scratch, "dir", dir, "auto")?);
+        servers.push(FileServer::start(tools, &scratch, "dir", dir, "auto")?);
     }
     for server in &servers {
         server.attach(&mut qemu);
@@ -119,7 +118,7 @@ pub(crate) fn run(
             "delete the cache directory and run again",
         )
     })?;
-    let ended_in_time = follow(Reaped(child), began + spec.timeout, output)?;
+    let ended_in_time = follow(Reaped(child), began + spec.timeout, output);
 
     let text = |path: &Path| {
         fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
@@ -131,13 +130,13 @@ pub(crate) fn run(
     let status = match text(&scratch.path("status")).trim().parse() {
         Ok(status) => status,
         Err(_) if ended_in_time => {
+            eprintln!("rig: its host died before the command ended; end of the console, and QEMU's errors:");
+            eprintln!("{}", exec::last_lines(&console, 30));
             let errors = text(&errors);
-            let errors: String =
-                errors.lines().filter(|line| !line.contains("doesn't support requested feature")).collect();
-            eprintln!(
-                "rig: its host died before the command ended; {errors}\n{}",
-                exec::last_lines(&console, 30)
-            );
+            errors
+                .lines()
+                .filter(|line| !line.contains("doesn't support requested feature"))
+                .for_each(|line| eprintln!("{line}"));
             DIED
         }
         Err(_) => {
@@ -192,7 +191,7 @@ fn qemu(tools: &Tools, kernel: &HostKernel, spec: &RunSpec, scratch: &Scratch) -
 }
 
 /// Copies QEMU's output until it ends; false if it had to be killed at the deadline.
-fn follow(mut qemu: Reaped, deadline: Instant, output: &mut (dyn Write + Send)) -> Result<bool> {
+fn follow(mut qemu: Reaped, deadline: Instant, output: &mut (dyn Write + Send)) -> bool {
     // Held open to the end: at end of file QEMU closes the port, and the guest blocks.
     let _stdin = qemu.0.stdin.take();
     let mut stdout = qemu.0.stdout.take();
@@ -214,133 +213,6 @@ fn follow(mut qemu: Reaped, deadline: Instant, output: &mut (dyn Write + Send)) 
             let _ = qemu.0.kill();
         }
         let _ = qemu.0.wait();
-        Ok(in_time)
+        in_time
     })
-}
-
-/// The same command, made to die when the thread that starts it does.
-fn dying_with_us(command: &Command) -> Command {
-    if !Path::new("/usr/bin/setpriv").exists() {
-        let mut same = Command::new(command.get_program());
-        same.args(command.get_args());
-        copy_env(command, &mut same);
-        return same;
-    }
-    let mut wrapped = Command::new("/usr/bin/setpriv");
-    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
-    copy_env(command, &mut wrapped);
-    wrapped
-}
-
-fn copy_env(from: &Command, to: &mut Command) {
-    for (name, value) in from.get_envs() {
-        if let Some(value) = value {
-            to.env(name, value);
-        }
-    }
-}
-
-/// A virtiofsd, serving one directory.
-struct Server {
-    _child: Reaped,
-    tag: &'static str,
-    socket: PathBuf,
-}
-
-impl Server {
-    fn start(tools: &Tools, scratch: &Scratch, tag: &'static str, dir: &Path, cache: &str) -> Result<Self> {
-        let socket = scratch.path(&format!("{tag}.sock"));
-        let log = scratch.path(&format!("{tag}.log"));
-        let mut command = dying_with_us(&tools.virtiofsd());
-        command.arg("--socket-path").arg(&socket).arg("--shared-dir").arg(dir).args(["--cache", cache]);
-        // The overlay cannot look below mount points inside a layer: let it see one file system.
-        command.arg("--no-announce-submounts");
-        match packages::owner() {
-            Some((0, _)) | None => command.args(["--sandbox", "chroot"]),
-            // Without root there is no chroot; the rig's root is then us, towards our own files.
-            Some((uid, gid)) => command
-                .args(["--sandbox", "none"])
-                .args([format!("--translate-uid=map:0:{uid}:1"), format!("--translate-gid=map:0:{gid}:1")]),
-        };
-        let file = File::create(&log).file("create", &log)?;
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().map_err(|error| {
-                Error::new(
-                    "cannot start virtiofsd",
-                    error.to_string(),
-                    "delete the cache directory and run again",
-                )
-            })?;
-        let mut child = Reaped(child);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !socket.exists() {
-            let ended = child.0.try_wait().is_ok_and(|status| status.is_some());
-            if ended || Instant::now() > deadline {
-                let log = fs::read_to_string(&log).unwrap_or_default();
-                let why = exec::last_lines(&log, 6);
-                return Err(Error::new(
-                    format!("virtiofsd does not serve {}", dir.display()),
-                    if why.is_empty() { "it did not open its socket within 10 s".into() } else { why },
-                    "delete the cache directory and run again, or run as root",
-                ));
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(Self { _child: child, tag, socket })
-    }
-
-    fn attach(&self, qemu: &mut Command) {
-        let tag = self.tag;
-        let mut chardev = OsString::from(format!("socket,id=fs-{tag},path="));
-        chardev.push(&self.socket);
-        qemu.arg("-chardev").arg(chardev);
-        qemu.args(["-device", &format!("vhost-user-fs-pci,queue-size=1024,chardev=fs-{tag},tag={tag}")]);
-    }
-}
-
-/// A child process that does not outlive this value.
-struct Reaped(Child);
-
-impl Drop for Reaped {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-const SCRATCH: &str = "cloister-rig-";
-
-/// Removes what killed processes left.
-fn sweep() {
-    for entry in fs::read_dir(env::temp_dir()).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.split('-').next());
-        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// A private directory for one run, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        sweep();
-        let dir = env::temp_dir().join(format!("{SCRATCH}{}-{count}", process::id()));
-        DirBuilder::new().mode(0o700).create(&dir).file("create", &dir)?;
-        Ok(Self(dir))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
