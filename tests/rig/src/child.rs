@@ -5,26 +5,19 @@ use std::{
     process::{Child, Command},
 };
 
-/// The same command, made to die when the thread that starts it does.
+/// The same command, made to die when the thread that starts it does (where there is a `setpriv` to ask for that).
 pub(crate) fn dying_with_us(command: &Command) -> Command {
-    if !Path::new("/usr/bin/setpriv").exists() {
-        let mut same = Command::new(command.get_program());
-        same.args(command.get_args());
-        copy_env(command, &mut same);
-        return same;
-    }
-    let mut wrapped = Command::new("/usr/bin/setpriv");
-    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
-    copy_env(command, &mut wrapped);
+    const SETPRIV: &str = "/usr/bin/setpriv";
+    let mut wrapped = if Path::new(SETPRIV).exists() {
+        let mut setpriv = Command::new(SETPRIV);
+        setpriv.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program());
+        setpriv
+    } else {
+        Command::new(command.get_program())
+    };
+    wrapped.args(command.get_args());
+    wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     wrapped
-}
-
-fn copy_env(from: &Command, to: &mut Command) {
-    for (name, value) in from.get_envs() {
-        if let Some(value) = value {
-            to.env(name, value);
-        }
-    }
 }
 
 /// A child process that does not outlive this value.
