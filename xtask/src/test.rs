@@ -55,6 +55,10 @@ impl Tests {
         let mut cargo = build::cargo();
         cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(filter);
         self.local("workspace: units, devices, doc tests", &mut cargo);
+        // A workspace of its own, which the line above does not reach.
+        let mut cargo = build::payload_cargo();
+        cargo.args(["test", "--lib", "--locked"]).args(filter);
+        self.local("the demo's guest: units", &mut cargo);
     }
 
     fn machine(&mut self, machine: &Machine, kvm: &Kvm, filter: Option<&str>) {
