@@ -67,3 +67,31 @@ impl ElfBuilder {
         elf
     }
 }
+
+/// A bzImage with one setup sector and one code sector of boot protocol 2.15: 0x200 bytes of padding and
+/// `code` behind them, at the 64-bit entry point.
+pub(crate) fn bzimage(code: &[u8]) -> Vec<u8> {
+    let mut b = vec![0; 0x400 + 0x200];
+    b.extend(code);
+    b.resize(b.len().next_multiple_of(16), 0);
+    let code_len = b.len() as u32 - 0x400;
+    for (at, bytes) in [
+        (0x1f1, &[1][..]),
+        (0x1f4, &(code_len / 16).to_le_bytes()),
+        (0x1fe, &[0x55, 0xaa]),
+        (0x200, &[0xeb, 0x6a]),
+        (0x202, b"HdrS"),
+        (0x206, &[0x0f, 0x02]),
+        (0x211, &[1]),
+        (0x22c, &0x7fff_ffffu32.to_le_bytes()),
+        (0x230, &0x20_0000u32.to_le_bytes()),
+        (0x234, &[1, 21]),
+        (0x236, &[0x3f, 0]),
+        (0x238, &2047u32.to_le_bytes()),
+        (0x258, &0x100_0000u64.to_le_bytes()),
+        (0x260, &0x10_0000u32.to_le_bytes()),
+    ] {
+        b[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    b
+}

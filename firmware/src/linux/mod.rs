@@ -14,8 +14,18 @@
     )
 )]
 
+mod boot_params;
+mod bzimage;
 pub mod elf;
 mod error;
+mod image;
+mod memory_map;
+mod pvh;
 
-pub use elf::{Elf, ElfError, Segment};
+pub use boot_params::{Pointers, boot_params, cc_blob};
+pub use bzimage::{BzImage, ENTRY_64, SETUP_HEADER, SETUP_HEADER_LIMIT};
+pub use elf::{Elf, ElfError};
 pub use error::KernelError;
+pub use image::{KernelImage, PvhKernel};
+pub use memory_map::{MapEntry, RangeKind, memory_map};
+pub use pvh::start_info;

@@ -1,4 +1,4 @@
-//! Fixed places below 1 MiB, the same for every plan of ours that boots without firmware.
+//! Fixed places below 1 MiB, the same for every plan that boots without firmware.
 //!
 //! | guest-physical | bytes | kind | Linux | payload |
 //! |---|---|---|---|---|
@@ -10,6 +10,7 @@
 //! | `0x09000` | 24 KiB | measured | page tables: PML4, PDPT, 4 × PD | same, user accessible |
 //! | `0x10000` | 64 KiB | zero | first stack (top `0x20000`) | same |
 //! | `0x20000` | 16 KiB | zero | | stack for interrupts from CPL 3: TSS.RSP0 = `0x24000` |
+//! | `0x30000` | 256 KiB | | | free for the caller's own runs (init data) |
 //! | `0x9d000` | 4 KiB | secrets | with SNP pages; reserved in e820 | with SNP pages |
 //! | `0x9e000` | 4 KiB | CPUID | with SNP pages; reserved in e820 | with SNP pages |
 //! | `0xe0000` | 128 KiB | measured | ACPI tables, RSDP first | |
@@ -33,6 +34,8 @@ pub const PAGE_TABLES: MemoryRange = MemoryRange::new(0x9000, 0x6000);
 pub const STACK: MemoryRange = MemoryRange::new(0x1_0000, 0x1_0000);
 /// Stack that a payload's interrupts from CPL 3 are taken on.
 pub const INTERRUPT_STACK: MemoryRange = MemoryRange::new(0x2_0000, 0x4000);
+/// Kept free for what the planner's caller adds to a payload, such as init data.
+pub const FREE: MemoryRange = MemoryRange::new(0x3_0000, 0x4_0000);
 /// SNP secrets page.
 pub const SECRETS: MemoryRange = MemoryRange::new(0x9_d000, 0x1000);
 /// SNP CPUID page.

@@ -3,7 +3,7 @@
 use snafu::ensure;
 
 use super::error::*;
-use super::{CpuState, GuestLayout, LaunchPlan, PageRun, PlanError};
+use super::{CpuState, GuestLayout, LaunchPlan, MemoryRange, PageKind, PageRun, PlanError, low};
 
 /// The least memory a guest can have, in bytes.
 pub const MIN_MEMORY: u64 = 32 << 20;
@@ -36,6 +36,19 @@ pub(super) fn vcpus(bsp: CpuState, count: u32, signature: u32) -> Vec<CpuState> 
     all
 }
 
+/// The SNP pages at their fixed places.
+pub(super) fn snp_page_runs() -> [PageRun; 2] {
+    [
+        PageRun::empty(low::SECRETS.start, 1, PageKind::Secrets, "secrets page"),
+        PageRun::empty(low::CPUID.start, 1, PageKind::Cpuid, "CPUID page"),
+    ]
+}
+
+/// A range that the platform fills with zeros.
+pub(super) fn zero_run(at: MemoryRange, label: &'static str) -> PageRun {
+    PageRun::empty(at.start, at.size.div_ceil(PageRun::PAGE_SIZE as u64), PageKind::Zero, label)
+}
+
 impl LaunchPlan {
     /// Checks that every run of pages lies in RAM and that no two share a page.
     pub fn check(&self) -> Result<(), PlanError> {
@@ -59,7 +72,7 @@ impl LaunchPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Identity, InitialPrivacy, PageKind};
+    use crate::plan::{Identity, InitialPrivacy};
 
     #[test]
     fn sizes_are_checked() {
@@ -67,7 +80,7 @@ mod tests {
         assert!(matches!(layout(0, 1), Err(PlanError::MemoryTooSmall { .. })));
         assert!(matches!(layout(MIN_MEMORY - 4096, 1), Err(PlanError::MemoryTooSmall { .. })));
         assert!(matches!(layout(MIN_MEMORY + 1, 1), Err(PlanError::MemoryNotPages { .. })));
-        assert!(matches!(layout(u64::MAX & !4095, 1), Err(PlanError::MemoryTooLarge { .. })));
+        assert!(matches!(layout(!4095, 1), Err(PlanError::MemoryTooLarge { .. })));
         assert!(matches!(layout(MIN_MEMORY, 0), Err(PlanError::Vcpus { .. })));
         assert!(matches!(layout(MIN_MEMORY, 255), Err(PlanError::Vcpus { .. })));
         assert!(matches!(private_bit(Some(12)), Err(PlanError::EncryptionBit { .. })));

@@ -7,19 +7,24 @@ mod cpu;
 mod error;
 mod file;
 mod layout;
+mod linux;
 pub mod low;
 mod machine;
 mod pages;
 mod payload;
+mod segments;
 mod tables;
 
 pub use cpu::{CpuState, DescriptorTable, Segment};
 pub use error::PlanError;
 pub use file::{ImageError, ImageFile};
 pub use layout::{GuestLayout, MemoryRange};
+pub use linux::{LinuxBoot, SnpPages, plan_linux};
 pub use machine::{MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
 pub use pages::{PageKind, PageRun, Source, SourceError};
 pub use payload::{PayloadBoot, plan_payload};
+
+use machine::{snp_page_runs, zero_run};
 
 /// Everything that is decided about a guest before it is launched.
 #[derive(Debug, Clone)]

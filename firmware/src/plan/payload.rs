@@ -11,7 +11,7 @@
 //! | GDT | null, `0x08` code, `0x10` data, `0x18` user data, `0x20` user 64-bit code, `0x28` TSS (the order that SYSRET wants, with STAR\[63:48\] = `0x10`) |
 //! | TR | `0x28`, with RSP0 = `0x24000` and no port open to CPL 3 |
 //! | IDTR | empty: load one before interrupts or faults can happen |
-//! | CR0, CR4, EFER | PG NE ET MP PE; PAE; LME LMA |
+//! | CR0, CR4, EFER | PG NE ET MP PE; PAE OSFXSR OSXMMEXCPT; LME LMA |
 //! | CR3 | an identity map of the first 4 GiB in 2 MiB pages, open to CPL 3 at every level |
 //! | RFLAGS | interrupts off |
 //!
@@ -31,10 +31,11 @@
 use snafu::{ResultExt, ensure};
 
 use super::error::*;
+use super::segments::Placed;
 use super::tables::{self, Access, attributes, flat};
 use super::{
-    CpuState, GuestLayout, Identity, ImageFile, InitialPrivacy, LaunchPlan, MemoryRange, PageKind, PageRun,
-    PlanError, Segment, low, machine,
+    CpuState, GuestLayout, Identity, ImageFile, InitialPrivacy, LaunchPlan, PageKind, PageRun, PlanError,
+    Segment, low, machine, snp_page_runs, zero_run,
 };
 use crate::linux::elf::{self, Elf};
 
@@ -45,6 +46,9 @@ pub struct PayloadBoot {
     pub image: ImageFile,
     /// Boot information for the payload, measured: at most a page, at [`low::PARAMS`].
     pub params: Vec<u8>,
+    /// More for the payload, of any kind, launched after its segments: [`low::FREE`] is kept for it, and
+    /// what is in RAM from 1 MiB on and not in a segment.
+    pub extra: Vec<PageRun>,
     /// RAM in bytes.
     pub memory: u64,
     /// Number of vCPUs.
@@ -82,6 +86,7 @@ pub fn plan_payload(boot: PayloadBoot) -> Result<LaunchPlan, PlanError> {
     for segment in &elf.segments {
         pages.push(segment_run(segment, image, &layout)?);
     }
+    pages.extend(boot.extra);
     if boot.snp_pages {
         pages.extend(snp_page_runs());
     }
@@ -94,18 +99,6 @@ pub fn plan_payload(boot: PayloadBoot) -> Result<LaunchPlan, PlanError> {
     };
     plan.check()?;
     Ok(plan)
-}
-
-/// The SNP pages at their fixed places.
-pub(super) fn snp_page_runs() -> [PageRun; 2] {
-    [
-        PageRun::empty(low::SECRETS.start, 1, PageKind::Secrets, "secrets page"),
-        PageRun::empty(low::CPUID.start, 1, PageKind::Cpuid, "CPUID page"),
-    ]
-}
-
-pub(super) fn zero_run(at: MemoryRange, label: &'static str) -> PageRun {
-    PageRun::empty(at.start, at.size / PageRun::PAGE_SIZE as u64, PageKind::Zero, label)
 }
 
 /// One page, also when there is nothing to tell: RDI always points to memory that was launched.
@@ -124,34 +117,14 @@ fn check_entry(elf: &Elf, image: &ImageFile) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// A segment as whole pages. What shares its first page in the file comes with it, as it does where
-/// files are mapped; its last page and its BSS are padded with zeros.
+/// A segment as whole pages, all of them measured, its BSS as zeros.
 fn segment_run(s: &elf::Segment, image: &ImageFile, layout: &GuestLayout) -> Result<PageRun, PlanError> {
     let label = if s.executable { "payload code" } else { "payload data" };
-    const PAGE: u64 = PageRun::PAGE_SIZE as u64;
-    let (path, address) = (image.path(), s.physical_address);
-    ensure!(
-        s.virtual_address == address,
-        NotIdentitySnafu { path, virtual_address: s.virtual_address, physical_address: address }
-    );
-    ensure!(address >= low::ONE_MIB, SegmentTooLowSnafu { path, address });
-    let outside = OutsideRamSnafu { label, gpa: address, size: s.memory_size };
-    let in_low_ram = address.saturating_add(s.memory_size) <= layout.low_ram_end();
-    ensure!(in_low_ram, outside);
-
-    let lead = address % PAGE;
-    let no_bytes = s.file_size == 0;
-    ensure!(no_bytes || s.offset % PAGE == lead, SegmentAlignmentSnafu { path, address, offset: s.offset });
-    let source = if no_bytes {
-        super::Source::Zero
-    } else {
-        // `offset % PAGE == lead`, so that the subtraction holds; and the segment lies in low RAM.
-        image
-            .source(s.offset.saturating_sub(lead), s.file_size.saturating_add(lead))
-            .context(ImageSnafu { what: "payload" })?
-    };
-    let pages = s.memory_size.saturating_add(lead).div_ceil(PAGE);
-    Ok(PageRun { gpa: address.saturating_sub(lead), pages, kind: PageKind::Measured, source, label })
+    let (virtual_address, physical_address) = (s.virtual_address, s.physical_address);
+    let identity = virtual_address == physical_address;
+    ensure!(identity, NotIdentitySnafu { path: image.path(), virtual_address, physical_address });
+    let placed = Placed::check(s, image, layout, label)?;
+    placed.run(placed.memory_pages(), label)
 }
 
 /// The GDT's page with the TSS in it, and the state of the first vCPU.
@@ -186,7 +159,7 @@ fn first_vcpu(entry: u64) -> (Vec<u8>, CpuState) {
         idtr: Default::default(),
         cr0: tables::CR0_PG | tables::CR0_NE | tables::CR0_ET | tables::CR0_MP | tables::CR0_PE,
         cr3: low::PAGE_TABLES.start,
-        cr4: tables::CR4_PAE,
+        cr4: tables::CR4_PAE | tables::CR4_SSE,
         efer: tables::EFER_LONG_MODE,
         rip: entry,
         rflags: tables::RFLAGS_FIXED,

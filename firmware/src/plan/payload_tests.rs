@@ -14,6 +14,7 @@ fn boot(elf: &[u8]) -> PayloadBoot {
     PayloadBoot {
         image: image_of(elf),
         params: b"hello".to_vec(),
+        extra: vec![],
         memory: 64 << 20,
         vcpus: 2,
         signature: 0xa0_0f11,
@@ -61,11 +62,21 @@ fn the_plan_lists_everything_in_order() {
 }
 
 #[test]
+fn what_the_caller_adds_is_launched_behind_the_segments_and_checked() {
+    let init = PageRun::bytes(low::FREE.start, PageKind::Unmeasured, "init data", vec![1u8; 5000]);
+    let plan = plan_payload(PayloadBoot { extra: vec![init.clone()], ..boot(&sample()) }).unwrap();
+    let labels: Vec<_> = plan.pages.iter().map(|r| r.label).collect();
+    assert_eq!(labels[6..8], ["payload data", "init data"]);
+    let on_the_gdt = PageRun { gpa: low::GDT.start, ..init };
+    assert!(matches!(refused(|b| b.extra = vec![on_the_gdt]), PlanError::Overlap { .. }));
+}
+
+#[test]
 fn the_first_vcpu_starts_in_long_mode_and_the_others_wait() {
     let plan = plan_payload(boot(&sample())).unwrap();
     let [bsp, ap] = &plan.vcpus[..] else { panic!("two vCPUs") };
     assert_eq!((bsp.rip, bsp.rdi, bsp.rsp), (0x20_0010, 0x2000, 0x2_0000));
-    assert_eq!((bsp.cr0, bsp.cr4, bsp.efer, bsp.cr3), (0x8000_0033, 0x20, 0x500, 0x9000));
+    assert_eq!((bsp.cr0, bsp.cr4, bsp.efer, bsp.cr3), (0x8000_0033, 0x620, 0x500, 0x9000));
     assert_eq!((bsp.cs.selector, bsp.ss.selector, bsp.tr.selector), (0x08, 0x10, 0x28));
     assert_eq!(ap, &CpuState::reset(0xa0_0f11));
 

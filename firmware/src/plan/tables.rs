@@ -14,6 +14,8 @@ pub(super) const CR0_NE: u64 = 1 << 5;
 pub(super) const CR0_PG: u64 = 1 << 31;
 /// CR4.PAE.
 pub(super) const CR4_PAE: u64 = 1 << 5;
+/// CR4.OSFXSR and CR4.OSXMMEXCPT: SSE may be used.
+pub(super) const CR4_SSE: u64 = 1 << 9 | 1 << 10;
 /// EFER.LME and EFER.LMA.
 pub(super) const EFER_LONG_MODE: u64 = 1 << 8 | 1 << 10;
 /// RFLAGS with only its fixed bit: interrupts off.
