@@ -11,23 +11,12 @@ const VCEK: &str = include_str!("../../../attestation/sim-pki/vcek.pem");
 const VCEK_KEY: &str = include_str!("../../../attestation/sim-pki/vcek.key.pem");
 
 /// CHIP_ID of the simulated chip; the VCEK's hwID extension says the same.
-pub(super) const CHIP_ID: [u8; 64] = chip_id();
+pub(super) const CHIP_ID: [u8; 64] = *b"CLOISTER SIMULATED CHIP / NOT HARDWARE / PROVES NOTHING.........";
 
 /// GUIDs of the certificate table, in text order (GHCB specification 56421, 4.1.8.1; attestation.md 1.2).
 const ARK_GUID: [u8; 16] = 0xc0b406a4_a803_4952_9743_3fb6014cd0ae_u128.to_be_bytes();
 const ASK_GUID: [u8; 16] = 0x4ab7b379_bbac_4fe4_a02f_05aef327c782_u128.to_be_bytes();
 const VCEK_GUID: [u8; 16] = 0x63da758d_e664_4564_adc5_f4b93be8accd_u128.to_be_bytes();
-
-const fn chip_id() -> [u8; 64] {
-    let name = b"CLOISTER SIMULATED CHIP, NOT HARDWARE";
-    let mut id = [0; 64];
-    let mut i = 0;
-    while i < name.len() {
-        id[i] = name[i];
-        i += 1;
-    }
-    id
-}
 
 /// The VCEK's private key.
 pub(super) fn vcek_key() -> std::io::Result<SigningKey> {

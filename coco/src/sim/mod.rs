@@ -18,3 +18,6 @@ mod vmsa;
 pub use mailbox::Mailbox;
 pub use psp::{SimPsp, VcpuRegisters};
 pub use report::REPORT_SIZE;
+
+#[cfg(test)]
+mod tests;
