@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use cloister_coco::memory::SharedMemory;
 use snafu::Snafu;
-use vmm_sys_util::eventfd::EventFd;
 
 use super::queue::{Queue, QueueError};
-use super::{DeviceType, Features};
+use super::{DeviceType, Doorbell, Features};
 
 /// A virtio device, without its transport.
 ///
@@ -83,8 +82,8 @@ impl Activation {
 pub struct ActiveQueue {
     /// The ring.
     pub queue: Queue,
-    /// Readable when the driver rang the doorbell (non-blocking).
-    pub kick: Arc<EventFd>,
+    /// Rung by the driver.
+    pub kick: Arc<Doorbell>,
     /// The interrupt of this queue.
     pub interrupt: QueueInterrupt,
 }

@@ -19,6 +19,7 @@
 
 pub mod dev;
 mod device;
+mod doorbell;
 mod features;
 pub mod queue;
 #[cfg(any(test, feature = "testing"))]
@@ -30,4 +31,5 @@ pub use device::{
     ActivateError, Activation, ActiveQueue, ConfigInterrupt, Failure, QueueInterrupt, Signals, VirtioDevice,
     read_config,
 };
+pub use doorbell::Doorbell;
 pub use features::{DeviceType, Features};

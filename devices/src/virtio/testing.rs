@@ -13,11 +13,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use cloister_coco::memory::SharedMemory;
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::queue::testing::{Completion, Driver};
 use super::queue::{Queue, QueueConfig};
-use super::{Activation, ActiveQueue, ConfigInterrupt, Failure, Features, QueueInterrupt, Signals};
+use super::{Activation, ActiveQueue, ConfigInterrupt, Doorbell, Failure, Features, QueueInterrupt, Signals};
 
 /// Counts what a device signals, and lets a test wait for it.
 #[derive(Debug, Default)]
@@ -83,7 +82,7 @@ pub struct Harness {
     /// The driver's half of each queue.
     pub drivers: Vec<Driver>,
     /// The doorbell of each queue.
-    pub kicks: Vec<Arc<EventFd>>,
+    pub kicks: Vec<Arc<Doorbell>>,
     /// What the device signalled.
     pub signals: Arc<FakeSignals>,
     /// What was negotiated.
@@ -105,7 +104,7 @@ impl Harness {
             if features.contains(Features::RING_EVENT_IDX) { driver.with_event_idx() } else { driver }
         };
         let drivers: Vec<_> = sizes.iter().enumerate().map(driver).collect();
-        let kick = |_: &u16| Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).unwrap());
+        let kick = |_: &u16| Arc::new(Doorbell::new().unwrap());
         let kicks = sizes.iter().map(kick).collect();
         let features = features | Features::VERSION_1 | Features::RING_INDIRECT_DESC;
         Harness { mem, drivers, kicks, signals: Arc::default(), features }
@@ -142,7 +141,7 @@ impl Harness {
     /// Publishes what was added to queue `index` and rings the doorbell if the device wants it rung.
     pub fn kick(&mut self, index: usize) {
         if self.drivers[index].publish() {
-            self.kicks[index].write(1).unwrap();
+            self.kicks[index].ring();
         }
     }
 

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use bitflags::bitflags;
 use mio::unix::SourceFd;
-use vmm_sys_util::eventfd::EventFd;
 
 use super::timers::Timers;
+use crate::virtio::Doorbell;
 
 /// What to watch a file for.
 pub use mio::Interest;
@@ -58,7 +58,7 @@ impl Ready {
 #[derive(Debug)]
 pub struct Ctx {
     registry: mio::Registry,
-    kicks: HashMap<Token, Arc<EventFd>>,
+    kicks: HashMap<Token, Arc<Doorbell>>,
     pub(super) timers: Timers,
     again: VecDeque<Token>,
     stopping: Arc<AtomicBool>,
@@ -71,8 +71,8 @@ impl Ctx {
     }
 
     /// Watches a doorbell. A kick from before counts; it is drained before the handler hears of it.
-    pub fn add_kick(&mut self, kick: &Arc<EventFd>, token: Token) -> io::Result<()> {
-        self.register(&kick.as_raw_fd(), token, Interest::READABLE)?;
+    pub fn add_kick(&mut self, kick: &Arc<Doorbell>, token: Token) -> io::Result<()> {
+        self.register(&**kick, token, Interest::READABLE)?;
         self.kicks.insert(token, Arc::clone(kick));
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Ctx {
     pub(super) fn drain(&self, token: Token) -> bool {
         let Some(kick) = self.kicks.get(&token) else { return false };
         // Empty (a spurious event) or not, the handler looks at the ring anyway.
-        let _ = kick.read();
+        kick.drain();
         true
     }
 

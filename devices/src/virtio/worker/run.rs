@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
-use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::ctx::{Ctx, Ready, STOP, Token};
+use crate::virtio::Doorbell;
 
 /// What a worker runs: the state of an active device. None of these may block.
 pub trait Handler: Send + 'static {
@@ -31,7 +31,7 @@ pub trait Handler: Send + 'static {
 /// A running worker. Dropped, it stops like by [`Worker::stop`] and its state is dropped too.
 #[derive(Debug)]
 pub struct Worker<H> {
-    stop: EventFd,
+    stop: Doorbell,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<H>>,
 }
@@ -40,7 +40,7 @@ impl<H: Handler> Worker<H> {
     /// Starts a thread called `name` that runs `handler`.
     pub fn start(name: &str, mut handler: H) -> io::Result<Worker<H>> {
         let poll = Poll::new()?;
-        let stop = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        let stop = Doorbell::new()?;
         let registry = poll.registry().try_clone()?;
         registry.register(&mut SourceFd(&stop.as_raw_fd()), STOP, Interest::READABLE)?;
         let stopping = Arc::new(AtomicBool::new(false));
@@ -63,8 +63,7 @@ impl<H> Worker<H> {
     fn join(&mut self) -> Option<H> {
         let thread = self.thread.take()?;
         self.stopping.store(true, Ordering::Release);
-        // The counter is at 0: the write cannot fail.
-        let _ = self.stop.write(1);
+        self.stop.ring();
         thread.join().ok()
     }
 }

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
-
 use super::*;
+use crate::virtio::Doorbell;
 use crate::virtio::testing::TIMEOUT;
 
 const KICK: Token = Token(1);
@@ -24,7 +23,7 @@ enum Heard {
 /// Tells the test what it hears, and does what the test set it up to do.
 struct Probe {
     tell: Sender<Heard>,
-    kick: Option<Arc<EventFd>>,
+    kick: Option<Arc<Doorbell>>,
     peer: Option<UnixStream>,
     timers: Vec<(u64, Duration)>,
     again: usize,
@@ -75,21 +74,21 @@ impl Handler for Probe {
     }
 }
 
-fn eventfd() -> Arc<EventFd> {
-    Arc::new(EventFd::new(EFD_NONBLOCK).unwrap())
+fn doorbell() -> Arc<Doorbell> {
+    Arc::new(Doorbell::new().unwrap())
 }
 
 #[test]
 fn every_kick_is_heard_one_from_before_the_start_too() {
     let (mut probe, hear) = Probe::new();
-    let kick = eventfd();
+    let kick = doorbell();
     probe.kick = Some(Arc::clone(&kick));
-    kick.write(3).unwrap();
+    kick.ring();
     let worker = Worker::start("test", probe).unwrap();
     for _ in 0..100 {
         assert_eq!(hear.recv_timeout(TIMEOUT).unwrap(), Heard::Event(KICK, Ready::KICK));
-        assert!(kick.read().is_err(), "the worker drained it");
-        kick.write(1).unwrap();
+        assert!(!kick.drain(), "the worker drained it");
+        kick.ring();
     }
     let probe = worker.stop().unwrap();
     assert!(probe.heard >= 100);
@@ -116,11 +115,11 @@ fn a_handler_may_take_its_work_in_small_pieces() {
 #[test]
 fn a_handler_is_called_again_when_it_asks() {
     let (mut probe, hear) = Probe::new();
-    let kick = eventfd();
+    let kick = doorbell();
     probe.kick = Some(Arc::clone(&kick));
     probe.again = 2;
     let worker = Worker::start("test", probe).unwrap();
-    kick.write(1).unwrap();
+    kick.ring();
     let heard: Vec<_> = (0..3).map(|_| hear.recv_timeout(TIMEOUT).unwrap()).collect();
     let again = || Heard::Event(KICK, Ready::AGAIN);
     assert_eq!(heard, [Heard::Event(KICK, Ready::KICK), again(), again()]);
@@ -145,8 +144,8 @@ fn timers_fire_by_themselves_in_order_and_not_early() {
 #[test]
 fn stopping_ends_a_busy_worker_and_gives_its_state_back() {
     let (mut probe, hear) = Probe::new();
-    let kick = eventfd();
-    kick.write(1).unwrap();
+    let kick = doorbell();
+    kick.ring();
     probe.kick = Some(kick);
     probe.again = usize::MAX;
     let worker = Worker::start("test", probe).unwrap();

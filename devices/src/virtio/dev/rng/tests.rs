@@ -69,7 +69,7 @@ fn a_large_request_is_bounded_and_one_without_room_comes_back_empty() {
 fn a_broken_ring_asks_for_a_reset_after_which_the_device_serves_again() {
     let (mut machine, mut rng) = active(Features::empty());
     machine.drivers[0].publish_index(0x4000);
-    machine.kicks[0].write(1).unwrap();
+    machine.kicks[0].ring();
     assert!(machine.signals.wait(TIMEOUT, |seen| seen.needs_reset == 1));
     rng.reset();
     rng.reset();
