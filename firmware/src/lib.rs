@@ -3,7 +3,9 @@
 //! - [`plan`]: the launch plan, a value computed before any file descriptor of KVM's is opened.
 //! - [`measure`]: the digest that a plan will have, and why two digests differ.
 //! - [`linux`]: the formats that Linux kernels come in, and the blocks they are handed at boot.
+//! - [`acpi`]: ACPI tables for guests without firmware.
 
+pub mod acpi;
 pub mod linux;
 pub mod measure;
 pub mod plan;

@@ -91,7 +91,7 @@ pub enum KernelError {
          use the bzImage of the same build"
     ))]
     NoPvhEntry,
-    /// The PVH entry point is not an address in the kernel's code.
-    #[snafu(display("its PVH entry point lies in none of its executable segments. The file is broken"))]
+    /// The PVH entry point is not an address in the kernel.
+    #[snafu(display("its PVH entry point lies in none of its segments. The file is broken"))]
     PvhEntry,
 }

@@ -21,7 +21,7 @@ pub enum KernelImage {
 pub struct PvhKernel {
     /// Its headers.
     pub elf: Elf,
-    /// Physical address of the 32-bit entry point, inside an executable segment.
+    /// Physical address of the 32-bit entry point, inside a segment.
     pub entry: u32,
 }
 
@@ -101,9 +101,10 @@ impl PvhKernel {
             (8, Some(low), Some([0, 0, 0, 0])) => u32::from_le_bytes(low),
             _ => return PvhEntrySnafu.fail(),
         };
+        // Not only in executable segments: recent kernels have it in .init.text, in a segment marked RW.
         let inside = elf.segments.iter().any(|s| {
             let from = s.physical_address;
-            s.executable && (from..from.saturating_add(s.file_size)).contains(&u64::from(entry))
+            (from..from.saturating_add(s.file_size)).contains(&u64::from(entry))
         });
         ensure!(inside, PvhEntrySnafu);
         Ok(PvhKernel { elf, entry })

@@ -29,6 +29,9 @@ fn a_pvh_kernel_is_recognised_by_its_note_of_4_or_8_bytes() {
     for note in [&[][..], &[0; 4], &[0; 7], &0x1_0100_0010u64.to_le_bytes(), &0x100_0040u32.to_le_bytes()] {
         assert!(matches!(detect(&vmlinux(note)), Err(KernelError::PvhEntry)), "{note:x?}");
     }
+    // As in Linux 7.2: the entry point is in a segment that is not marked executable.
+    let rw = ElfBuilder::new(0).load(0x100_0000, &[0x90; 64], 64, false).note(b"Xen\0", 18, &[0, 0, 0, 1]);
+    assert!(matches!(detect(&rw.build()), Ok(KernelImage::Pvh(_))));
     let no_note = ElfBuilder::new(0x100_0000).load(0x100_0000, &[0x90; 64], 64, true).build();
     assert!(matches!(detect(&no_note), Err(KernelError::NoPvhEntry)));
     let arm = [&b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0"[..], &[0; 64]].concat();
