@@ -10,15 +10,16 @@
 //! | 0x18 | 8 | bounce region: guest-physical address, page-aligned, below 4 GiB |
 //! | 0x20 | 4 | bounce region: number of 4 KiB pages |
 //! | 0x24 | 4 | vsock port of the broker on CID 2 |
-//! | 0x28 | 8 | init data: guest-physical address (anywhere below 4 GiB) |
-//! | 0x30 | 4 | init data: length in bytes, 0 for none |
+//! | 0x28 | 12 | reserved, zero |
 //! | 0x34 | 4 | length of the secret's name, 0 for `demo` |
 //! | 0x38 | 64 | the secret's name, UTF-8 |
 //!
 //! The page should be measured. Where it is not, a host can change where the payload looks for things,
-//! but not what it believes: the init data is checked against the evidence's HOST_DATA.
+//! but not whom it believes: that hangs on the HOST_DATA in its evidence.
 
 use core::fmt;
+
+use crate::vsock::BOUNCE_PAGES;
 
 /// First bytes of the page.
 pub const MAGIC: [u8; 8] = *b"CLSTBOOT";
@@ -26,8 +27,6 @@ pub const MAGIC: [u8; 8] = *b"CLSTBOOT";
 pub const VERSION: u32 = 1;
 /// Bytes in a page.
 pub const PAGE_SIZE: u64 = 4096;
-/// Most bytes of init data that we read.
-pub const MAX_INIT_DATA: u32 = 64 << 10;
 /// Most bytes of a secret's name.
 pub const MAX_SECRET_NAME: usize = 64;
 
@@ -89,8 +88,8 @@ pub enum BootInfoError {
     Bounce,
     /// The bounce region covers what must stay private.
     BounceOverlap,
-    /// The init data is longer than [`MAX_INIT_DATA`] or not below 4 GiB.
-    InitData,
+    /// The bounce region has fewer than [`crate::vsock::BOUNCE_PAGES`] pages.
+    BounceSize(u32),
     /// The secret's name is too long or no UTF-8.
     SecretName,
 }
@@ -102,7 +101,7 @@ impl fmt::Display for BootInfoError {
             Self::Version(v) => write!(f, "version {v} is not known"),
             Self::Bounce => f.write_str("the bounce region is not made of pages below 4 GiB"),
             Self::BounceOverlap => f.write_str("the bounce region covers the payload itself"),
-            Self::InitData => f.write_str("the init data is too long or not below 4 GiB"),
+            Self::BounceSize(pages) => write!(f, "a bounce region of {pages} pages is too small"),
             Self::SecretName => f.write_str("the secret's name is not valid"),
         }
     }
@@ -137,8 +136,6 @@ pub struct BootInfo {
     pub bounce: Range,
     /// The broker's port.
     pub port: u32,
-    /// Where the init data lies; empty for none.
-    pub init_data: Range,
     secret: [u8; MAX_SECRET_NAME],
     secret_len: usize,
 }
@@ -161,19 +158,18 @@ impl BootInfo {
         if gpa % PAGE_SIZE != 0 || pages == 0 {
             return Err(BootInfoError::Bounce);
         }
+        if pages < BOUNCE_PAGES {
+            return Err(BootInfoError::BounceSize(pages));
+        }
         if private.iter().any(|range| range.overlaps(bounce)) {
             return Err(BootInfoError::BounceOverlap);
         }
-        let (gpa, len) = (fields.u64(), fields.u32());
-        let init_data = low_range(gpa, u64::from(len)).ok_or(BootInfoError::InitData)?;
-        if len > MAX_INIT_DATA {
-            return Err(BootInfoError::InitData);
-        }
+        let _reserved = fields.take::<12>();
         let secret_len = usize::try_from(fields.u32()).unwrap_or(usize::MAX);
         let secret = fields.take::<MAX_SECRET_NAME>();
         let name = secret.get(..secret_len).ok_or(BootInfoError::SecretName)?;
         core::str::from_utf8(name).map_err(|_| BootInfoError::SecretName)?;
-        Ok(BootInfo { platform, conversion, flags, bounce, port, init_data, secret, secret_len })
+        Ok(BootInfo { platform, conversion, flags, bounce, port, secret, secret_len })
     }
 
     /// The name of the secret to ask for.
@@ -249,7 +245,7 @@ mod tests {
         assert_eq!(bad(|p| p[0x20] = 0), BootInfoError::Bounce);
         assert_eq!(bad(|p| p[0x1f] = 0xff), BootInfoError::Bounce);
         assert_eq!(bad(|p| p[0x1a] = 0x2f), BootInfoError::BounceOverlap);
-        assert_eq!(bad(|p| p[0x33] = 1), BootInfoError::InitData);
+        assert_eq!(bad(|p| p[0x20] = 9), BootInfoError::BounceSize(9));
         assert_eq!(bad(|p| p[0x34] = 65), BootInfoError::SecretName);
         assert_eq!(bad(|p| (p[0x34], p[0x38]) = (1, 0xff)), BootInfoError::SecretName);
     }

@@ -13,5 +13,14 @@
     )
 )]
 
+extern crate alloc;
+
 pub mod boot_info;
+pub mod error;
 pub mod exit;
+pub mod pci;
+pub mod platform;
+#[cfg(test)]
+mod testing;
+pub mod virtio;
+pub mod vsock;

@@ -1,5 +1,6 @@
 //! Checks and times what the rest relies on, when the boot-info page asks for it.
 
+use cloister_attestation::protocol::StaticKey;
 use sha2::{Digest, Sha256};
 
 use crate::machine::{clock, fault, random};
@@ -10,24 +11,25 @@ use crate::println;
 pub fn run(gates: bool) -> bool {
     let mut ring = 0;
     if gates {
-        let start = clock::ticks();
-        ring = fault::gate_ring();
-        println!("gate ring {ring}, {} cycles", clock::ticks().wrapping_sub(start));
+        ring = timed("gate", fault::gate_ring);
     }
-    let start = clock::ticks();
-    let mut sum = 0.0f64;
-    for i in 0..1000u32 {
-        sum += core::hint::black_box(f64::from(i)) * 0.5;
-    }
-    println!("sse {}, {} cycles", sum as u32, clock::ticks().wrapping_sub(start));
+    let sum = timed("sse", || (0..1000u32).map(|i| core::hint::black_box(f64::from(i)) * 0.5).sum::<f64>());
     let block = [0u8; 4096];
+    let digest = timed("sha256 of 64 KiB", || {
+        let mut hash = Sha256::new();
+        (0..16).for_each(|_| hash.update(core::hint::black_box(&block)));
+        hash.finalize()
+    });
+    let random = random::available();
+    println!("self test: rdrand {}", if random { "works" } else { "does not work" });
+    let key = random && timed("P-256 key", || StaticKey::generate(random::fill)).is_ok();
+    // SHA-256 of 65,536 zero bytes begins with de2f2560.
+    ring == 0 && sum == 249_750.0 && digest.starts_with(&[0xde, 0x2f, 0x25, 0x60]) && key
+}
+
+fn timed<T>(what: &str, run: impl FnOnce() -> T) -> T {
     let start = clock::ticks();
-    let mut hash = Sha256::new();
-    (0..16).for_each(|_| hash.update(core::hint::black_box(&block)));
-    let digest = hash.finalize();
-    println!("sha256 of 64 KiB {} cycles, {:02x?}", clock::ticks().wrapping_sub(start), &digest[..4]);
-    let rdrand = random::available();
-    println!("rdrand {rdrand}");
-    // SHA-256 of 65,536 zero bytes begins with de2f256064a0af79.
-    ring == 0 && sum == 249_750.0 && digest[..4] == [0xde, 0x2f, 0x25, 0x60]
+    let result = run();
+    println!("self test: {what}: {} cycles", clock::ticks().wrapping_sub(start));
+    result
 }

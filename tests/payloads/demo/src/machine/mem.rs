@@ -4,6 +4,14 @@
 
 use core::arch::asm;
 
+use demo_guest::exit::ExitCode;
+
+/// The precompiled `alloc` was built to unwind. A panic here ends the VM before anything could resume.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    super::port::exit(ExitCode::PANIC)
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
     // SAFETY: the caller promises `len` readable and writable bytes.

@@ -4,7 +4,9 @@
 use core::arch::asm;
 use core::fmt;
 
+use cloister_attestation::agent::mailbox::PortIo;
 use demo_guest::exit::ExitCode;
+use demo_guest::platform::Ports;
 
 /// Bytes written here are the console.
 pub const CONSOLE: u16 = 0xe9;
@@ -26,13 +28,13 @@ pub fn inb(port: u16) -> u8 {
 }
 
 /// Writes two bytes to a port.
-pub fn outw(port: u16, value: u16) {
+fn outw(port: u16, value: u16) {
     // SAFETY: as in `outb`.
     unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nostack, preserves_flags)) };
 }
 
 /// Reads two bytes from a port.
-pub fn inw(port: u16) -> u16 {
+fn inw(port: u16) -> u16 {
     let value;
     // SAFETY: as in `outb`.
     unsafe { asm!("in ax, dx", in("dx") port, lateout("ax") value, options(nostack, preserves_flags)) };
@@ -40,17 +42,51 @@ pub fn inw(port: u16) -> u16 {
 }
 
 /// Writes four bytes to a port.
-pub fn outl(port: u16, value: u32) {
+fn outl(port: u16, value: u32) {
     // SAFETY: as in `outb`.
     unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nostack, preserves_flags)) };
 }
 
 /// Reads four bytes from a port.
-pub fn inl(port: u16) -> u32 {
+fn inl(port: u16) -> u32 {
     let value;
     // SAFETY: as in `outb`.
     unsafe { asm!("in eax, dx", in("dx") port, lateout("eax") value, options(nostack, preserves_flags)) };
     value
+}
+
+/// The ports, as drivers see them.
+#[derive(Debug, Clone, Copy)]
+pub struct CpuPorts;
+
+impl Ports for CpuPorts {
+    fn inb(&mut self, port: u16) -> u8 {
+        inb(port)
+    }
+    fn inw(&mut self, port: u16) -> u16 {
+        inw(port)
+    }
+    fn inl(&mut self, port: u16) -> u32 {
+        inl(port)
+    }
+    fn outb(&mut self, port: u16, value: u8) {
+        outb(port, value);
+    }
+    fn outw(&mut self, port: u16, value: u16) {
+        outw(port, value);
+    }
+    fn outl(&mut self, port: u16, value: u32) {
+        outl(port, value);
+    }
+}
+
+impl PortIo for CpuPorts {
+    fn inl(&mut self, port: u16) -> u32 {
+        inl(port)
+    }
+    fn outl(&mut self, port: u16, value: u32) {
+        outl(port, value);
+    }
 }
 
 /// Ends the VM.
