@@ -1,4 +1,4 @@
-//! What the compiler expects from a C library. String instructions: short, and fast on every processor
+//! What the compiler expects from a C library and an unwinder. String instructions: short, and fast on every processor
 //! that runs confidential guests.
 #![allow(unsafe_code, reason = "the compiler's memory functions")]
 
@@ -9,6 +9,12 @@ use demo_guest::exit::ExitCode;
 /// The precompiled `alloc` was built to unwind. A panic here ends the VM before anything could resume.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
+    super::port::exit(ExitCode::PANIC)
+}
+
+/// Named by the same unwind tables, in builds that do not throw them away before linking.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() -> ! {
     super::port::exit(ExitCode::PANIC)
 }
 
