@@ -22,10 +22,14 @@ pub mod broker;
 #[cfg(feature = "verifier")]
 pub mod certs;
 #[cfg(feature = "verifier")]
+pub mod crypto;
+#[cfg(feature = "verifier")]
 pub mod policy;
 pub mod protocol;
 pub mod sim_pki;
 pub mod snp;
+#[cfg(feature = "verifier")]
+pub mod time;
 
 /// The source of randomness, handed in by whoever runs the state machine.
 ///
