@@ -1,1 +1,3 @@
-//! Transports.
+//! How a driver finds and configures a device.
+
+pub mod pci;
