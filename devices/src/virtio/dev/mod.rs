@@ -1,3 +1,4 @@
 //! The virtio devices, a folder each, with the same file names in each.
 
 pub mod rng;
+pub mod vsock;

@@ -52,7 +52,9 @@ bitflags! {
 }
 
 /// Socket type of a packet (§5.10.6). Open: the guest may send any value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(transparent)]
 pub struct SocketType(pub U16);
 

@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn inbound_counts_wrap() {
-        let mut inbound = Inbound { buf_alloc: 100, received: u32::MAX - 9, forwarded: u32::MAX - 9, told: 0 };
+        let mut inbound =
+            Inbound { buf_alloc: 100, received: u32::MAX - 9, forwarded: u32::MAX - 9, told: 0 };
         inbound.tell();
         assert!(inbound.receive(80));
         assert_eq!(inbound.pending(), 80);

@@ -33,12 +33,13 @@ fn event() -> impl Strategy<Value = Event> {
     let operation = prop_oneof![8 => 0u16..9, 4 => Just(5), 1 => any::<u16>()];
     let kind = prop_oneof![20 => Just(1u16), 2 => Just(2), 1 => any::<u16>()];
     let which = 0usize..CONNECTIONS;
-    let a_packet = (0u32..4, 0u32..4, operation, numbers.clone(), any::<u32>(), numbers.clone(), numbers, kind)
-        .prop_map(|(guest, host, op, len, flags, alloc, fwd, kind)| {
-            // Host clients' ports are not small numbers.
-            let host = if host == 3 { 1 << 30 } else { host };
-            Event::Packet { guest, host, op, len, flags, alloc, fwd, kind }
-        });
+    let a_packet =
+        (0u32..4, 0u32..4, operation, numbers.clone(), any::<u32>(), numbers.clone(), numbers, kind)
+            .prop_map(|(guest, host, op, len, flags, alloc, fwd, kind)| {
+                // Host clients' ports are not small numbers.
+                let host = if host == 3 { 1 << 30 } else { host };
+                Event::Packet { guest, host, op, len, flags, alloc, fwd, kind }
+            });
     prop_oneof![
         12 => a_packet,
         1 => (0u32..4).prop_map(Event::HostRequest),

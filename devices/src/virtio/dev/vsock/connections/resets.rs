@@ -44,6 +44,7 @@ impl Resets {
     }
 
     /// How many are owed.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.owed.len()
     }

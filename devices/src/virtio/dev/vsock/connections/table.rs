@@ -101,9 +101,7 @@ impl Table {
             return self.guest_request(pair, instance, header, clients, now, out);
         }
         let same_type = |c: &&mut Connection| c.socket_type == header.socket_type;
-        let Some(connection) =
-            instance.and_then(|i| self.connections.get_mut(&i)).filter(same_type)
-        else {
+        let Some(connection) = instance.and_then(|i| self.connections.get_mut(&i)).filter(same_type) else {
             self.counters.no_connection.one();
             return self.stray(pair, header);
         };

@@ -11,12 +11,7 @@ pub(super) const CID: u64 = 42;
 pub(super) const BUFFER: u32 = 256 << 10;
 
 pub(super) fn limits(connections: usize) -> Limits {
-    Limits {
-        connections,
-        buffer: BUFFER,
-        response: Duration::from_secs(2),
-        close: Duration::from_secs(2),
-    }
+    Limits { connections, buffer: BUFFER, response: Duration::from_secs(2), close: Duration::from_secs(2) }
 }
 
 pub(super) fn packet(guest: u32, host: u32, op: Operation) -> Header {
