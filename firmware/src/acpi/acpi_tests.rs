@@ -82,6 +82,7 @@ fn the_same_specification_gives_the_same_bytes() {
     for other in [
         AcpiSpec { vcpus: 4, ..spec() },
         AcpiSpec { serial: None, ..spec() },
+        AcpiSpec { rtc: false, ..spec() },
         AcpiSpec { pci_mmio64: Some(MemoryRange::new(1 << 40, 1 << 36)), ..spec() },
         AcpiSpec { base: 0xf_0000, ..spec() },
     ] {

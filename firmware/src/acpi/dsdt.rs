@@ -24,7 +24,9 @@ pub(super) fn dsdt(spec: &AcpiSpec) -> Vec<u8> {
     if let Some(serial) = spec.serial {
         com(serial, &mut aml);
     }
-    clock(&mut aml);
+    if spec.rtc {
+        clock(&mut aml);
+    }
 
     let mut dsdt = Sdt::new(*b"DSDT", HEADER_LEN, REVISION, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     dsdt.append_slice(&aml);

@@ -27,6 +27,9 @@ use error::*;
 /// Ports and values of the platform's own registers; devices and tables must agree on them.
 pub mod ports {
     /// Sleep control and sleep status register, one byte (ACPI 4.8.3.7).
+    ///
+    /// As it is both, guests also write a status to it: Linux clears WAK_STS with 0x80 before it
+    /// sleeps. Only a write with SLP_EN (bit 5) asks for something; reads give 0.
     pub const SLEEP: u16 = 0x600;
     /// Reset register, one byte (ACPI 4.8.3.6).
     pub const RESET: u16 = 0x601;
@@ -77,10 +80,12 @@ pub struct AcpiSpec {
     pub lapic: u32,
     /// Serial port, if there is one.
     pub serial: Option<SerialPort>,
+    /// Whether there is a CMOS clock at ports 0x70 and 0x71.
+    pub rtc: bool,
 }
 
 impl AcpiSpec {
-    /// The machine with [`GuestLayout`]'s windows, without a serial port.
+    /// The machine with [`GuestLayout`]'s windows and a clock, without a serial port.
     pub fn new(vcpus: u32) -> Self {
         AcpiSpec {
             vcpus,
@@ -91,6 +96,7 @@ impl AcpiSpec {
             ioapic: GuestLayout::IOAPIC.start as u32,
             lapic: GuestLayout::LAPIC.start as u32,
             serial: None,
+            rtc: true,
         }
     }
 

@@ -35,6 +35,8 @@ mod boot_arch {
     pub(super) const VGA_NOT_PRESENT: u16 = 1 << 2;
     /// ASPM must not be enabled: there are no links.
     pub(super) const NO_ASPM: u16 = 1 << 4;
+    /// There is no CMOS clock.
+    pub(super) const RTC_NOT_PRESENT: u16 = 1 << 5;
 }
 
 /// MADT revision of ACPI 6.5 (5.2.12).
@@ -49,7 +51,7 @@ pub(super) fn build(spec: &AcpiSpec) -> Vec<u8> {
     blob.resize(XSDT_OFFSET + HEADER_LEN as usize + XSDT_ENTRIES * 8, 0);
 
     let dsdt = place(&mut blob, spec, &dsdt::dsdt(spec));
-    let fadt = place(&mut blob, spec, &fadt(dsdt));
+    let fadt = place(&mut blob, spec, &fadt(spec, dsdt));
     let madt = place(&mut blob, spec, &madt(spec));
     let mcfg = place(&mut blob, spec, &mcfg(spec));
 
@@ -79,7 +81,7 @@ fn port(number: u16) -> GAS {
     GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, u64::from(number))
 }
 
-fn fadt(dsdt: u64) -> Vec<u8> {
+fn fadt(spec: &AcpiSpec, dsdt: u64) -> Vec<u8> {
     let mut fadt = FADTBuilder::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION)
         .dsdt_64(dsdt)
         .flag(Flags::Wbinvd)
@@ -90,8 +92,9 @@ fn fadt(dsdt: u64) -> Vec<u8> {
         .flag(Flags::ResetRegSup)
         .flag(Flags::Headless)
         .flag(Flags::HwReducedAcpi);
-    fadt.iapc_boot_arch =
-        (boot_arch::LEGACY_DEVICES | boot_arch::VGA_NOT_PRESENT | boot_arch::NO_ASPM).into();
+    let clock = if spec.rtc { 0 } else { boot_arch::RTC_NOT_PRESENT };
+    let isa = boot_arch::LEGACY_DEVICES | boot_arch::VGA_NOT_PRESENT | boot_arch::NO_ASPM;
+    fadt.iapc_boot_arch = (isa | clock).into();
     fadt.reset_reg = port(ports::RESET);
     fadt.reset_value = ports::RESET_VALUE;
     fadt.sleep_control_reg = port(ports::SLEEP);

@@ -208,14 +208,38 @@ proptest! {
     fn no_kernel_makes_the_planner_panic(
         pvh in any::<bool>(),
         memory_mib in 32u64..4200,
+        cut in 1usize..0x6000,
         changes in prop::collection::vec((0usize..0x290, any::<u8>()), 0..6),
     ) {
         let mut bytes = if pvh { vmlinux() } else { bzimage(b"code") };
         for (at, value) in changes {
             bytes[at] = value;
         }
+        // Half of the files are whole.
+        bytes.truncate(if cut < 0x3000 { cut } else { usize::MAX });
         if let Ok(plan) = plan_linux(LinuxBoot { memory: memory_mib << 20, ..boot(&bytes) }) {
             plan.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_initrd_lies_between_the_kernel_and_its_limit_or_nowhere(
+        len in 1u64..(5 << 30),
+        kernel_end in 0u64..(5 << 30),
+        limit in 0u64..(5 << 30),
+        memory_mib in 32u64..8192,
+    ) {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(len).unwrap();
+        let initrd = ImageFile::from_file(file, "sparse").unwrap();
+        let layout = GuestLayout::new(memory_mib << 20);
+        match place_initrd(Some(&initrd), kernel_end, limit, &layout) {
+            Ok(place) => {
+                let place = place.unwrap();
+                prop_assert!(place.start >= kernel_end && place.start % 4096 == 0 && place.size == len);
+                prop_assert!(place.end().next_multiple_of(4096) <= limit.min(layout.low_ram_end()));
+            }
+            Err(_) => prop_assert!(kernel_end + len + 2 * 4096 > limit.min(layout.low_ram_end())),
         }
     }
 }
