@@ -1,5 +1,16 @@
 //! A file that becomes part of a guest: opened once, read where it is needed, never held in memory.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 use std::fs::{File, FileType};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! A plan for a Linux kernel that is booted without firmware.
 //!
 //! A bzImage is entered at its 64-bit entry point, an ELF vmlinux through PVH. Where everything below
-//! 1 MiB is: [`low`](super::low). The kernel lies where it asks to be, the initrd as high as it may
+//! 1 MiB is: [`low`]. The kernel lies where it asks to be, the initrd as high as it may
 //! below the end of low RAM. Launch order: boot tables, parameters, command line, ACPI, first stack,
 //! kernel, initrd, SNP pages.
 

@@ -41,7 +41,8 @@ pub struct LaunchPlan {
     pub initial: InitialPrivacy,
 }
 
-/// Policy and identity of a confidential guest: reported with the measurement, not part of it.
+/// Policy and identity of a confidential guest: reported with the measurement. Only `vmsa_features` is
+/// part of it as well, through every vCPU's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// SNP guest policy (coco.md 2.4). Bit 17 is always set.

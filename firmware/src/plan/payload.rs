@@ -1,6 +1,6 @@
 //! A plan for a freestanding 64-bit guest: one ELF file, entered in long mode at CPL 0.
 //!
-//! Where everything below 1 MiB is: [`low`](super::low). What the payload finds at its entry point:
+//! Where everything below 1 MiB is: [`low`]. What the payload finds at its entry point:
 //!
 //! | register | value |
 //! |---|---|

@@ -1,5 +1,16 @@
 //! ELF segments as runs of pages.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 use snafu::{ResultExt, ensure};
 
 use super::error::*;
