@@ -28,6 +28,8 @@ pub mod policy;
 pub mod protocol;
 pub mod sim_pki;
 pub mod snp;
+#[cfg(all(test, feature = "verifier"))]
+mod testing;
 #[cfg(feature = "verifier")]
 pub mod time;
 
