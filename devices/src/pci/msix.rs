@@ -138,7 +138,7 @@ impl Msix {
     pub fn table_read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0);
         let state = self.lock();
-        for (at, byte) in (offset..).zip(data) {
+        for (at, byte) in (offset..=u64::MAX).zip(data) {
             let Some((index, word, shift)) = locate(at) else { continue };
             let value = state.entries.get(index).and_then(|e| e.words.get(word));
             *byte = value.map_or(0, |w| w.to_le_bytes().get(shift).copied().unwrap_or(0));
@@ -151,7 +151,7 @@ impl Msix {
             return;
         }
         let mut state = self.lock();
-        for (at, part) in (offset..).step_by(4).zip(data.chunks_exact(4)) {
+        for (at, part) in (offset..=u64::MAX).step_by(4).zip(data.chunks_exact(4)) {
             let (Some((index, word, _)), Ok(bytes)) = (locate(at), part.try_into()) else { continue };
             let value = u32::from_le_bytes(bytes);
             let Some(entry) = state.entries.get_mut(index) else { continue };
@@ -170,7 +170,7 @@ impl Msix {
     pub fn pending_read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0);
         let state = self.lock();
-        for (at, byte) in (offset..).zip(data) {
+        for (at, byte) in (offset..=u64::MAX).zip(data) {
             let first = usize::try_from(at.saturating_mul(8)).unwrap_or(usize::MAX);
             let entries = state.entries.get(first..).unwrap_or_default();
             *byte = entries.iter().take(8).rev().fold(0, |bits, e| bits << 1 | u8::from(e.pending));
