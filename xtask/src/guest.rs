@@ -29,10 +29,8 @@ pub(crate) fn run() -> Status {
         last = format!("--kernel {} --initrd {}", kernel.bzimage.display(), initrd.display());
     }
     let cloister = build::cloister()?;
-    println!("\nTo start one:\n  {} run {last} --cmdline 'console=ttyS0'", cloister.display());
-    println!(
-        "Without hardware virtualisation, the same in the rig:\n  cargo xtask rig -- {} run …",
-        cloister.display()
-    );
+    let line = format!("{} run {last} --memory 512M --cmdline console=ttyS0", cloister.display());
+    println!("\nTo start one:\n  {line}");
+    println!("Where there is no hardware virtualisation, in the rig:\n  cargo xtask rig -- {line}");
     Ok(0)
 }
