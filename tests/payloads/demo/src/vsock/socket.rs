@@ -27,8 +27,9 @@ const EVENT_LEN: u32 = 4;
 const MAX_DATA: usize = PAGE - HEADER_LEN;
 const _: () = assert!(TX_BUFFERS + TX_BUFFER_COUNT as usize * PAGE == BOUNCE_PAGES as usize * PAGE);
 
-/// Seconds that the host has for each of its moves.
-const PATIENCE: u32 = 30;
+/// Seconds that the host has for all of its moves together: a host that does each of them just in time
+/// would keep us for ever.
+const PATIENCE: u32 = 60;
 const CLOSE_PATIENCE: u32 = 3;
 
 /// A stream to the host.
@@ -86,7 +87,7 @@ impl<P: Ports, B: Bounce, T: Timer> Socket<P, B, T> {
         self.connection.cid()
     }
 
-    /// Connects, and waits until the host accepted.
+    /// Connects, and waits until the host accepted. The time for the whole conversation begins here.
     pub fn connect(&mut self) -> Result<(), HostError> {
         self.timer.restart(PATIENCE);
         self.send_packet(Operation::REQUEST, 0, &[])?;
@@ -119,7 +120,6 @@ impl<P: Ports, B: Bounce, T: Timer> Socket<P, B, T> {
     }
 
     fn send_all(&mut self, mut bytes: &[u8]) -> Result<(), HostError> {
-        self.timer.restart(PATIENCE);
         while !bytes.is_empty() {
             self.poll()?;
             let credit = usize::try_from(self.connection.credit()?).unwrap_or(usize::MAX);
@@ -130,14 +130,12 @@ impl<P: Ports, B: Bounce, T: Timer> Socket<P, B, T> {
             }
             self.connection.on_sent(now.len() as u32);
             self.send_packet(Operation::DATA, 0, now)?;
-            self.timer.restart(PATIENCE);
             bytes = later;
         }
         Ok(())
     }
 
     fn receive_some(&mut self, to: &mut [u8]) -> Result<usize, HostError> {
-        self.timer.restart(PATIENCE);
         loop {
             self.poll()?;
             let count = self.connection.receive(to)?;
@@ -195,7 +193,6 @@ impl<P: Ports, B: Bounce, T: Timer> Socket<P, B, T> {
         self.connection.on_packet(&header, data)
     }
 
-    /// Sends one packet. Waits for a buffer by the caller's timer, so that a host cannot make us start anew.
     fn send_packet(&mut self, operation: Operation, flags: u32, data: &[u8]) -> Result<(), HostError> {
         let descriptor = loop {
             while self.tx.0.take(&self.bounce)?.is_some() {}

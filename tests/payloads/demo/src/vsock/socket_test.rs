@@ -96,6 +96,24 @@ fn a_host_that_asks_for_credit_without_end_gains_nothing() {
 }
 
 #[test]
+fn a_host_that_trickles_runs_out_of_time() {
+    // A byte for each of ours, and only after some waiting.
+    let (host, mut socket) = socket(Box::new(|header, _| match header.operation {
+        Operation::REQUEST => vec![answer(header, Operation::RESPONSE, &[])],
+        Operation::DATA => vec![answer(header, Operation::DATA, b"x")],
+        _ => Vec::new(),
+    }));
+    socket.connect().unwrap();
+    let mut got = 0;
+    host.host().lazy = true;
+    while socket.send(b"y").and_then(|()| socket.receive(&mut [0])).is_ok() {
+        got += 1;
+    }
+    assert_eq!(socket.failure(), Some(HostError::TimedOut("the host sends no data")));
+    assert!((2..1000).contains(&got), "{got}");
+}
+
+#[test]
 fn lies_of_the_device_are_noticed() {
     let lies: [fn(&mut u32, &mut u32); 4] = [
         |id, _| *id = 16,
