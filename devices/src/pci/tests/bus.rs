@@ -134,6 +134,8 @@ fn of_overlapping_bars_the_lower_slot_answers() {
     assert_eq!(hands.mem32(at_a), 0xa);
     hands.set_config32(a, 0x10, at_b as u32);
     assert_eq!((hands.mem32(at_a), hands.mem32(at_b)), (0xb, 0xa));
+    hands.set_config32(a, 0x10, at_a as u32);
+    assert_eq!(hands.mem32(at_a), 0xa, "the lower slot, not the one that came first");
 }
 
 #[test]

@@ -220,6 +220,15 @@ impl Driver {
         self.mem.store_u16(at, event).unwrap();
     }
 
+    /// Asks for an interrupt at the next completion not yet seen. What was completed before the device
+    /// could read this is not interrupted for: look after asking.
+    pub fn want_interrupt(&self) {
+        if self.config.event_idx {
+            self.set_used_event(self.seen_used);
+        }
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
     /// Completions up to now.
     pub fn used_index(&self) -> u16 {
         self.mem.load_u16(self.config.device + 2).unwrap()

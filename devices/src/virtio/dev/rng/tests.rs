@@ -97,3 +97,17 @@ fn the_harness_notices_a_device_that_does_nothing() {
     machine.kick(0);
     assert_eq!(machine.completion(0, std::time::Duration::from_millis(20)), None);
 }
+
+#[test]
+fn no_wakeup_is_lost_in_either_direction() {
+    for features in [Features::empty(), Features::RING_EVENT_IDX] {
+        let (mut machine, _rng) = active(features);
+        for round in 0..3000 {
+            let buffer = machine.drivers[0].writable(8);
+            machine.drivers[0].add(&[buffer]);
+            // Rung only if the device asked for it, and waited for only by interrupt.
+            machine.kick(0);
+            assert!(machine.completion(0, TIMEOUT).is_some(), "{features:?}, round {round}");
+        }
+    }
+}

@@ -24,6 +24,7 @@ pub(super) const BOTH_WAYS: [Way; 2] = [Way::Memory, Way::PciCfg];
 
 pub(super) struct Guest {
     pub(super) mem: SharedMemory,
+    pub(super) root: PciRoot,
     pub(super) hands: Hands,
     pub(super) slot: Slot,
     pub(super) msi: FakeMsi,
@@ -72,6 +73,7 @@ impl Guest {
         let hands = Hands::new(&root);
         let mut guest = Guest {
             mem,
+            root,
             hands,
             slot,
             msi,

@@ -50,6 +50,35 @@ fn the_device_configuration_is_read_and_written_and_ends_in_zeros() {
 }
 
 #[test]
+fn pci_cfg_makes_no_access_that_a_driver_may_not_ask_for() {
+    let mut guest = Guest::new(Toy::default(), Way::PciCfg, false);
+    let (slot, cap) = (guest.slot, guest.pci_cfg);
+    // Bar, offset and length aim at the status register, each wrong in one way.
+    for (bar, offset, len) in
+        [(1, 0x14, 1), (0, 0x14, 0), (0, 0x14, 3), (0, 0x14, 8), (0, 0x17, 2), (0, 0x12, 4)]
+    {
+        guest.hands.set_config8(slot, cap + 4, bar);
+        guest.hands.set_config32(slot, cap + 8, offset);
+        guest.hands.set_config32(slot, cap + 12, len);
+        guest.hands.set_config32(slot, cap + 16, 0xa5a5_a5a5);
+        assert_eq!(guest.hands.config32(slot, cap + 16), 0xa5a5_a5a5, "{bar} {offset:#x} {len}");
+    }
+    // Only an access to the first byte of the data is one.
+    guest.write(0x14, 1, 0);
+    guest.hands.set_config8(slot, cap + 17, 1);
+    guest.hands.set_config16(slot, cap + 18, 0x0101);
+    assert_eq!(guest.read(0x14, 1), 0);
+    // One byte is written, whatever came with it.
+    guest.hands.set_config32(slot, cap + 16, 0xffff_ff01);
+    assert_eq!(guest.read(0x14, 1), 1);
+    // Offsets at the far end of nowhere.
+    for offset in [0x7ffc, 0x8000, 0xffff_fffc] {
+        guest.write(offset, 4, 0xffff_ffff);
+        assert_eq!(guest.read(offset, 4), 0);
+    }
+}
+
+#[test]
 fn too_many_queues_are_refused_by_us_not_by_the_guest() {
     struct Huge(Vec<u16>);
     impl VirtioDevice for Huge {

@@ -2,6 +2,7 @@
 
 use super::driver::{BOTH_WAYS, Guest, Way, reg};
 use super::*;
+use crate::pci::testing::Hands;
 use crate::virtio::dev::rng::Rng;
 use crate::virtio::queue::testing::Completion;
 use crate::virtio::testing::TIMEOUT;
@@ -124,4 +125,31 @@ fn a_broken_ring_shows_in_the_status() {
     assert!(status.contains(Status::DEVICE_NEEDS_RESET));
     guest.function.lock().unwrap().reset();
     assert_eq!(guest.get(reg::STATUS), 0);
+}
+
+#[test]
+fn vcpus_that_reset_and_look_at_once_do_not_deadlock() {
+    let mut guest = Guest::new(Rng::new(), Way::Memory, false);
+    let bar = guest.hands.bar(guest.slot, 0);
+    let root = guest.root.clone();
+    let slot = guest.slot;
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(move || {
+            let mut hands = Hands::new(&root);
+            for round in 0..2000u64 {
+                hands.mem32(bar + (round * 4) % 0x40);
+                hands.set_mem16(bar + 0x3000, 0);
+                hands.config32(slot, 4);
+            }
+        });
+        for _ in 0..50 {
+            let mut rings = guest.initialise(VERSION_1);
+            let buffer = rings[0].writable(16);
+            rings[0].add(&[buffer]);
+            rings[0].publish();
+            guest.ring(0);
+            guest.set(reg::STATUS, 0);
+        }
+        looking.join().unwrap();
+    });
 }
