@@ -23,6 +23,8 @@ pub mod broker;
 pub mod certs;
 #[cfg(feature = "verifier")]
 pub mod crypto;
+#[cfg(any(feature = "agent", feature = "broker"))]
+pub mod os;
 #[cfg(feature = "verifier")]
 pub mod policy;
 pub mod protocol;

@@ -113,3 +113,28 @@ impl EvidenceProvider for SimProvider {
         Ok(Evidence { report, auxblob: certs().to_bytes() })
     }
 }
+
+/// Brokers, and guests that were launched for them.
+#[cfg(feature = "broker")]
+pub(crate) mod launch {
+    use super::{NOW, SimProvider, policy};
+    use crate::broker::{Broker, BrokerConfig, os_random};
+    use crate::policy::Policy;
+    use crate::protocol::{LaunchId, StaticKey};
+
+    pub(crate) fn config(policy: Policy) -> BrokerConfig {
+        let key = StaticKey::generate(os_random).unwrap();
+        let mut config = BrokerConfig::new(policy, key, LaunchId::random(os_random)).unwrap();
+        config.clock = || NOW;
+        config
+    }
+
+    pub(crate) fn broker() -> Broker {
+        Broker::new(config(policy()))
+    }
+
+    /// A guest that was launched for `broker`.
+    pub(crate) fn guest(broker: &Broker) -> SimProvider {
+        SimProvider { host_data: broker.host_data(), edit: |_| () }
+    }
+}

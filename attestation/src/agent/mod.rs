@@ -20,6 +20,8 @@
 mod drive;
 mod error;
 mod evidence;
+#[cfg(feature = "agent")]
+pub mod linux;
 pub mod mailbox;
 mod session;
 

@@ -261,3 +261,7 @@ fn check_own_report(report: &[u8], report_data: &[u8; 64], pin: &[u8; 32]) -> Re
     }
     Ok(())
 }
+
+#[cfg(all(test, feature = "broker"))]
+#[path = "session_test.rs"]
+mod tests;

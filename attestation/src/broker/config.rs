@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::Random;
 use crate::certs::CertTable;
+use crate::os::os_random;
 use crate::policy::{Policy, PolicyError};
 use crate::protocol::seal::Secret;
 use crate::protocol::{LaunchId, StaticKey};
@@ -84,18 +85,5 @@ impl fmt::Debug for BrokerConfig {
             .field("secrets", &self.secrets)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
-    }
-}
-
-/// The operating system's randomness. Does not return if there is none.
-pub fn os_random(mut buffer: &mut [u8]) {
-    use rustix::rand::{GetRandomFlags, getrandom};
-    while !buffer.is_empty() {
-        match getrandom(&mut *buffer, GetRandomFlags::empty()) {
-            Ok(count) => buffer = buffer.get_mut(count..).unwrap_or_default(),
-            Err(rustix::io::Errno::INTR) => {}
-            // Kernels since 3.17 have it, and it fails for no other reason. There is no safe way on.
-            Err(_) => std::process::abort(),
-        }
     }
 }

@@ -26,12 +26,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub use config::{BrokerConfig, Limits, os_random};
+pub use config::{BrokerConfig, Limits};
 pub use event::{BrokerEvent, Outcome, Refusal};
 pub use listen::BrokerHandle;
 pub use session::{BrokerSession, Reaction};
 pub use stop::Stop;
 
+pub use crate::os::os_random;
 use crate::protocol::{LaunchId, host_data, init_data};
 
 struct Shared {
@@ -104,5 +105,8 @@ impl fmt::Debug for Broker {
 }
 
 #[cfg(test)]
-#[path = "broker_test.rs"]
-mod tests;
+pub(crate) mod dance;
+#[cfg(test)]
+mod listen_test;
+#[cfg(test)]
+mod session_test;

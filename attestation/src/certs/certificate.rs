@@ -91,14 +91,20 @@ pub enum CertError {
     },
 }
 
+/// The parts of a signed structure, as they came.
+pub(super) struct SignedParts<'a> {
+    pub(super) signed: &'a [u8],
+    pub(super) algorithm: &'a [u8],
+    pub(super) signature: &'a [u8],
+}
+
 /// Splits SEQUENCE { to-be-signed, algorithm, BIT STRING } without decoding the first two.
-pub(super) fn signed_parts(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), der::Error> {
+pub(super) fn signed_parts(bytes: &[u8]) -> Result<SignedParts<'_>, der::Error> {
     let mut reader = SliceReader::new(bytes)?;
     let parts = reader.sequence(|r| -> Result<_, der::Error> {
-        let signed = r.tlv_bytes()?;
-        let algorithm = r.tlv_bytes()?;
-        let signature = BitStringRef::decode(r)?;
-        Ok((signed, algorithm, signature.as_bytes().unwrap_or_default()))
+        let (signed, algorithm) = (r.tlv_bytes()?, r.tlv_bytes()?);
+        let signature = BitStringRef::decode(r)?.as_bytes().unwrap_or_default();
+        Ok(SignedParts { signed, algorithm, signature })
     })?;
     reader.finish()?;
     Ok(parts)
@@ -121,13 +127,13 @@ impl Certificate {
     /// Reads a certificate from DER.
     pub fn from_der(bytes: &[u8]) -> Result<Self, CertError> {
         ensure!(bytes.len() <= MAX_CERTIFICATE, TooLongSnafu { len: bytes.len() });
-        let (signed, algorithm, signature) = signed_parts(bytes).context(NotDerSnafu)?;
+        let parts = signed_parts(bytes).context(NotDerSnafu)?;
         let parsed = x509_cert::Certificate::from_der(bytes).context(NotDerSnafu)?;
         // The algorithm is written twice, inside and outside of what is signed; they must agree.
         let inner = parsed.tbs_certificate().signature() == parsed.signature_algorithm();
-        ensure!(inner && is_pss_sha384(algorithm), SignatureAlgorithmSnafu);
-        let certificate =
-            Self { der: bytes.to_vec(), signed: signed.to_vec(), signature: signature.to_vec(), parsed };
+        ensure!(inner && is_pss_sha384(parts.algorithm), SignatureAlgorithmSnafu);
+        let (signed, signature) = (parts.signed.to_vec(), parts.signature.to_vec());
+        let certificate = Self { der: bytes.to_vec(), signed, signature, parsed };
         certificate.check_extensions()?;
         Ok(certificate)
     }

@@ -48,14 +48,14 @@ impl Crl {
     /// Reads a list from DER.
     pub fn from_der(bytes: &[u8]) -> Result<Self, CrlError> {
         ensure!(bytes.len() <= MAX_CRL, CrlTooLongSnafu { len: bytes.len() });
-        let (signed, algorithm, signature) = signed_parts(bytes).context(CrlNotDerSnafu)?;
+        let parts = signed_parts(bytes).context(CrlNotDerSnafu)?;
         let parsed = CertificateList::from_der(bytes).context(CrlNotDerSnafu)?;
         let inner = parsed.tbs_cert_list.signature == parsed.signature_algorithm;
-        ensure!(inner && is_pss_sha384(algorithm), CrlAlgorithmSnafu);
+        ensure!(inner && is_pss_sha384(parts.algorithm), CrlAlgorithmSnafu);
         let Some(next) = parsed.tbs_cert_list.next_update else { return CrlEndlessSnafu.fail() };
         Ok(Self {
-            signed: signed.to_vec(),
-            signature: signature.to_vec(),
+            signed: parts.signed.to_vec(),
+            signature: parts.signature.to_vec(),
             next_update: UnixTime(next.to_unix_duration().as_secs()),
             parsed,
         })
