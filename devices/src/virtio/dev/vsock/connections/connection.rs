@@ -127,6 +127,12 @@ impl Connection {
         new
     }
 
+    #[cfg(test)]
+    pub(super) fn count_from(&mut self, count: u32) {
+        self.inbound.count_from(count);
+        self.outbound.count_from(count);
+    }
+
     /// A packet of the guest's other than REQUEST.
     pub(super) fn packet(
         &mut self,
@@ -317,7 +323,7 @@ impl Connection {
         if self.phase != Phase::Open {
             return;
         }
-        if self.inbound.update_due() {
+        if self.inbound.update_due() && !self.guest_done.contains(Shutdown::SEND) {
             self.owed.insert(Owed::CREDIT_UPDATE);
         }
         let blocked = self.readable && self.outbound.room() == 0;
@@ -332,8 +338,10 @@ impl Connection {
         }
     }
 
-    /// The next packet without data that is owed, in the order that the guest shall see.
+    /// The next packet without data that is owed, in the order that the guest shall see. What is there to
+    /// be read comes before a shutdown, so that the end of it can be told in the same packet.
     pub(super) fn control(&self) -> Option<Operation> {
+        let last = self.data_room().is_some().then_some(Operation::SHUTDOWN);
         [
             (Owed::RESET, Operation::RST),
             (Owed::REQUEST, Operation::REQUEST),
@@ -344,6 +352,7 @@ impl Connection {
         ]
         .into_iter()
         .find_map(|(flag, op)| self.owed.contains(flag).then_some(op))
+        .filter(|&op| Some(op) != last)
     }
 
     /// How much data may go to the guest now.

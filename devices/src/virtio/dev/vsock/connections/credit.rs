@@ -23,6 +23,11 @@ impl Inbound {
         Inbound { buf_alloc, received: 0, forwarded: 0, told: 0 }
     }
 
+    #[cfg(test)]
+    pub(super) fn count_from(&mut self, count: u32) {
+        (self.received, self.forwarded, self.told) = (count, count, count);
+    }
+
     /// What we promise to hold.
     pub(super) fn buf_alloc(&self) -> u32 {
         self.buf_alloc
@@ -76,6 +81,11 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
+    #[cfg(test)]
+    pub(super) fn count_from(&mut self, count: u32) {
+        self.sent = count;
+    }
+
     /// The guest's view, from any packet of its.
     pub(super) fn hear(&mut self, buf_alloc: u32, fwd_cnt: u32) {
         self.peer_alloc = buf_alloc;

@@ -33,6 +33,8 @@ pub struct Table {
     timers: Timers<Instance>,
     next_instance: u64,
     next_port: u32,
+    #[cfg(test)]
+    count_from: u32,
     counters: Arc<Counters>,
     log: LogLimit,
 }
@@ -51,6 +53,8 @@ impl Table {
             timers: Timers::new(),
             next_instance: 0,
             next_port: FIRST_CLIENT_PORT,
+            #[cfg(test)]
+            count_from: 0,
             counters,
             log: LogLimit::default(),
         }
@@ -178,6 +182,12 @@ impl Table {
         Ok(instance)
     }
 
+    /// Makes the counters of new connections begin at `count`, for tests of what is rare.
+    #[cfg(test)]
+    pub(in super::super) fn count_from(&mut self, count: u32) {
+        self.count_from = count;
+    }
+
     fn has_room(&self, clients: usize) -> bool {
         self.connections.len().saturating_add(clients) < self.limits.connections
     }
@@ -200,7 +210,10 @@ impl Table {
         Instance(self.next_instance)
     }
 
-    fn insert(&mut self, connection: Connection) {
+    #[cfg_attr(not(test), expect(unused_mut, reason = "tests let counters begin elsewhere"))]
+    fn insert(&mut self, mut connection: Connection) {
+        #[cfg(test)]
+        connection.count_from(self.count_from);
         self.by_pair.insert(connection.pair, connection.instance);
         self.connections.insert(connection.instance, connection);
     }

@@ -221,16 +221,35 @@ impl Rig {
         assert_eq!((packet.guest_port(), packet.host_port()), (0xdead, 0xbeef));
     }
 
+    /// The same, but for what the device may say of credit at any time.
+    pub(super) fn expect_silence_but_credit(&mut self) {
+        self.send(0xdead, 0xbeef, Operation::RW);
+        let packet = self.recv_but_credit();
+        assert_eq!((packet.op(), packet.guest_port()), (Operation::RST, 0xdead));
+    }
+
+    /// The next packet that is not about credit.
+    pub(super) fn recv_but_credit(&mut self) -> Packet {
+        loop {
+            let packet = self.recv();
+            if ![Operation::CREDIT_REQUEST, Operation::CREDIT_UPDATE].contains(&packet.op()) {
+                return packet;
+            }
+        }
+    }
+
+    /// The next data, whatever is said of credit before it.
+    pub(super) fn expect_data(&mut self) -> Vec<u8> {
+        let packet = self.recv_but_credit();
+        assert_eq!(packet.op(), Operation::RW, "{packet:?}");
+        packet.data
+    }
+
     /// Data to the guest until there are `len` bytes. The guest passes all of it on at once.
     pub(super) fn recv_data(&mut self, guest: u32, host: u32, len: usize) -> Vec<u8> {
         let mut all = Vec::new();
         while all.len() < len {
-            let packet = self.recv();
-            match packet.op() {
-                Operation::RW => all.extend(packet.data),
-                Operation::CREDIT_REQUEST | Operation::CREDIT_UPDATE => {}
-                _ => panic!("{packet:?} among data"),
-            }
+            all.extend(self.expect_data());
             self.credit(guest, host, GUEST_BUFFER, all.len() as u32);
         }
         all

@@ -115,6 +115,9 @@ impl Host {
         for (id, fd) in self.lobby.sockets() {
             ctx.register(fd, client_token(id), both_ways())?;
         }
+        for (instance, socket) in &self.sockets {
+            ctx.register(socket, connection_token(*instance), both_ways())?;
+        }
         Ok(())
     }
 

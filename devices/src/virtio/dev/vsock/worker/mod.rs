@@ -73,6 +73,18 @@ impl VsockHandler {
         self.host.clients()
     }
 
+    /// Bytes of memory held for hosts that do not read.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.host.sockets.values().map(super::muxer::HostSocket::held).sum()
+    }
+
+    /// Makes the credit counters of new connections begin at `count`.
+    #[cfg(test)]
+    pub(super) fn count_from(&mut self, count: u32) {
+        self.host.table.count_from(count);
+    }
+
     /// What a queue or socket made due: packets to the guest, interrupts, and the timer.
     fn settle(&mut self, ctx: &mut Ctx) {
         self.host.act(ctx);
