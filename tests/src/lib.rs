@@ -1,1 +1,11 @@
-//! Whole-machine tests and the fixtures they share.
+//! What the whole-machine tests share: a guest with a script in its initramfs, and a `cloister` run
+//! whose output and exit status can be waited for.
+//!
+//! Where things are comes from the environment, which `cargo xtask test` sets: `CLOISTER_BIN`,
+//! `CLOISTER_AGENT`, `CLOISTER_PAYLOAD`, `CLOISTER_GUEST_KERNELS`.
+
+mod guest;
+mod run;
+
+pub use guest::{Guest, Image, kernels};
+pub use run::{Run, Started, cloister};

@@ -1,1 +1,8 @@
 //! Whole-machine tests: run by `cargo xtask test`, in the rig where the host has no hardware virtualisation.
+
+mod machine {
+    mod attest;
+    mod boot;
+    mod end;
+    mod protected;
+}

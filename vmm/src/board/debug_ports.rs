@@ -1,0 +1,93 @@
+//! Two ports for freestanding guests: a console of bytes, and a way to end with a code.
+
+use cloister_devices::bus::BusDevice;
+
+use super::event::{Event, Events};
+
+/// Byte writes are console output (the port that Bochs and QEMU use for it).
+pub(crate) const DEBUG_CONSOLE: u64 = 0xe9;
+/// A byte write ends the guest with that code; a read says that the guest waits for us.
+pub(crate) const DEBUG_EXIT: u64 = 0xf4;
+
+/// The console: complete lines go to a function.
+pub(crate) struct DebugConsole {
+    line: Vec<u8>,
+    sink: Box<dyn FnMut(&str) + Send>,
+}
+
+/// A guest's line is cut after this many bytes.
+const LINE_MAX: usize = 512;
+
+impl DebugConsole {
+    pub(crate) fn new(sink: impl FnMut(&str) + Send + 'static) -> Self {
+        DebugConsole { line: Vec::with_capacity(LINE_MAX), sink: Box::new(sink) }
+    }
+}
+
+impl BusDevice for DebugConsole {
+    fn read(&mut self, _offset: u64, data: &mut [u8]) {
+        // What Bochs answers: the port is there.
+        data.fill(0xe9);
+    }
+
+    fn write(&mut self, _offset: u64, data: &[u8]) {
+        for &byte in data {
+            if byte == b'\n' || self.line.len() >= LINE_MAX {
+                (self.sink)(&printable(&self.line));
+                self.line.clear();
+            }
+            if byte != b'\n' {
+                self.line.push(byte);
+            }
+        }
+    }
+}
+
+/// A guest's bytes as text that does nothing to a terminal.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '.' } else { c }).collect()
+}
+
+/// The exit port.
+pub(crate) struct DebugExit {
+    events: Events,
+}
+
+impl DebugExit {
+    pub(crate) fn new(events: Events) -> Self {
+        DebugExit { events }
+    }
+}
+
+impl BusDevice for DebugExit {
+    fn read(&mut self, _offset: u64, data: &mut [u8]) {
+        // The guest polls for something that another of our threads has to do: let that thread run.
+        std::thread::yield_now();
+        data.fill(0);
+    }
+
+    fn write(&mut self, _offset: u64, data: &[u8]) {
+        if let [code, ..] = *data {
+            self.events.send(Event::Exit(code));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn lines_come_whole_cut_and_harmless() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
+        let mut console = DebugConsole::new(move |l| sink.lock().unwrap().push(l.to_owned()));
+        console.write(0, b"one\ntw");
+        console.write(0, b"o\x1b[2J\n");
+        console.write(0, &[b'x'; LINE_MAX + 1]);
+        let lines = lines.lock().unwrap();
+        assert_eq!(lines[..2], ["one".to_owned(), "two.[2J".to_owned()]);
+        assert_eq!(lines[2].len(), LINE_MAX);
+    }
+}

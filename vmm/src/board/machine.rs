@@ -1,0 +1,292 @@
+//! Assembly of a machine around a launch plan, in the one order that every platform allows:
+//! VM → RAM → platform (memory slots, launch opened) → vCPUs → devices → pages loaded → launch closed.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use cloister_coco::launch::{Ground, Platform, PlatformError, PlatformKind, platform};
+use cloister_coco::memory::{ConvertStats, GuestRam, RamError, RamRange};
+use cloister_coco::sim::Mailbox;
+use cloister_coco::snp::{TooManyLeaves, cpuid_page};
+use cloister_devices::bus::{Bus, BusDevice, OverlapError, SharedDevice};
+use cloister_devices::irq::IrqLine;
+use cloister_devices::notify::DoorbellRegistry;
+use cloister_devices::pci::{
+    ConfigPorts, Ecam, HostBridge, LayoutError, PanicEvents, PciError, PciMmio, PciRoot, Pvpanic,
+};
+use cloister_devices::platform::{
+    CmosRtc, I8042, Ioapic, PostCode, PowerDevice, PowerEvent, PowerEvents, Serial, SerialInput,
+};
+use cloister_devices::virtio::VirtioDevice;
+use cloister_devices::virtio::dev::rng::Rng;
+use cloister_devices::virtio::dev::vsock::{Vsock, VsockConfig, VsockError};
+use cloister_devices::virtio::transport::pci::{Environment, TransportError, VirtioPci};
+use cloister_firmware::plan::{GuestLayout, LaunchPlan};
+use kvm_bindings::CpuId;
+use kvm_ioctls::VmFd;
+use snafu::{ResultExt, Snafu};
+
+use super::debug_ports::{DEBUG_CONSOLE, DEBUG_EXIT, DebugConsole, DebugExit};
+use super::event::{Event, Events};
+use super::exits::Exits;
+use super::mailbox_ports::MailboxPorts;
+use super::vcpu::VcpuThreads;
+use crate::kvm::{Host, IoapicSink, KvmDoorbells, MsiVectors, Routes, VcpuSet, VmError, create_vm};
+use crate::x86_64::{boot_msrs, kvm_registers, kvm_system_registers, vcpu_cpuid};
+
+/// A machine to be made.
+pub(crate) struct MachineSpec<'a> {
+    pub(crate) plan: &'a LaunchPlan,
+    pub(crate) kind: PlatformKind,
+    pub(crate) devices: DeviceSpec,
+}
+
+/// The devices of a machine, beside those that every machine has.
+#[derive(Default)]
+pub(crate) struct DeviceSpec {
+    pub(crate) vsock: Option<VsockDevice>,
+    pub(crate) rng: bool,
+    /// Output of the serial port; no port without.
+    pub(crate) serial: Option<Box<dyn Write + Send>>,
+    /// Takes the lines of the debug console; with it comes the exit port.
+    pub(crate) debug: Option<Box<dyn FnMut(&str) + Send>>,
+}
+
+/// A vsock device.
+#[derive(Debug, Clone)]
+pub(crate) struct VsockDevice {
+    pub(crate) cid: u64,
+    pub(crate) path: PathBuf,
+}
+
+/// Why a machine could not be made.
+#[derive(Debug, Snafu)]
+pub(crate) enum MachineError {
+    #[snafu(display("making the VM: {source}"))]
+    Vm { source: VmError },
+    #[snafu(display("{source}"))]
+    Ram { source: RamError },
+    #[snafu(display("{source}"))]
+    Platform { source: PlatformError },
+    #[snafu(display("{step}: {source}"))]
+    Kernel { step: &'static str, source: kvm_ioctls::Error },
+    #[snafu(display("{source}"))]
+    Cpuid { source: TooManyLeaves },
+    #[snafu(display("a table for KVM: {source:?}"))]
+    Table { source: vmm_sys_util::fam::Error },
+    #[snafu(display("the board's address map: {source}"))]
+    Overlap { source: OverlapError },
+    #[snafu(display("a PCI device: {source}"))]
+    Pci { source: PciError },
+    #[snafu(display("a PCI device: {source}"))]
+    Layout { source: LayoutError },
+    #[snafu(display("a virtio device: {source}"))]
+    Virtio { source: TransportError },
+    #[snafu(display("the vsock device: {source}"))]
+    Vsock { source: VsockError },
+    #[snafu(display("starting vCPU threads: {source}"))]
+    Threads { source: io::Error },
+}
+
+/// A launched machine. Dropping it stops its vCPUs, then its devices, then frees its memory.
+pub(crate) struct Machine {
+    // Declared, and so dropped, from the outside in.
+    threads: VcpuThreads,
+    exits: Arc<Exits>,
+    serial_input: Option<SerialInput>,
+    platform: Box<dyn Platform>,
+    _vm: Arc<VmFd>,
+    _ram: GuestRam,
+}
+
+impl Machine {
+    /// Makes the machine and launches its guest; the vCPUs are there and wait.
+    pub(crate) fn launch(host: &Host, spec: MachineSpec<'_>, events: &Events) -> Result<Self, MachineError> {
+        let MachineSpec { plan, kind, devices } = spec;
+        let vm = create_vm(&host.kvm, kind.vm_type()).context(VmSnafu)?;
+        let ranges: Vec<_> =
+            plan.layout.ram.iter().map(|r| RamRange { start: r.start, size: r.size }).collect();
+        let ram = GuestRam::new(&ranges).context(RamSnafu)?;
+        let vcpus = Arc::new(VcpuSet::new());
+        let ground = Ground { vm: Arc::clone(&vm), ram: ram.clone(), vcpus: Arc::clone(&vcpus) as _ };
+        let platform = platform(kind, ground, plan).context(PlatformSnafu)?;
+        platform.start(plan).context(PlatformSnafu)?;
+
+        let cpuid = make_vcpus(host, &vm, plan, &vcpus)?;
+        let (exits, serial_input) =
+            Assembly { vm: &vm, kind, platform: &*platform, events }.build(devices)?;
+
+        platform.load(plan, &cpuid_page(cpuid.as_slice()).context(CpuidSnafu)?).context(PlatformSnafu)?;
+        platform.finish(plan).context(PlatformSnafu)?;
+        let exits = Arc::new(exits);
+        let threads = VcpuThreads::start(vcpus.take(), &exits).context(ThreadsSnafu)?;
+        Ok(Machine { threads, exits, serial_input, platform, _vm: vm, _ram: ram })
+    }
+
+    /// Lets the guest run.
+    pub(crate) fn run(&self) {
+        self.threads.run();
+    }
+
+    /// The launch digest, computed by the simulator from what arrived at it.
+    pub(crate) fn launched_digest(&self) -> Option<[u8; 48]> {
+        self.platform.simulator().map(|psp| psp.digest())
+    }
+
+    /// What conversions have been done so far.
+    pub(crate) fn conversions(&self) -> ConvertStats {
+        self.exits.converter.stats()
+    }
+
+    /// How many accesses of devices to guest memory have been refused.
+    pub(crate) fn refused_accesses(&self) -> u64 {
+        self.exits.converter.memory().refused()
+    }
+
+    /// Where the operator's keys go.
+    pub(crate) fn serial_input(&self) -> Option<SerialInput> {
+        self.serial_input.clone()
+    }
+}
+
+/// Makes the vCPUs in their launch state; the CPUID table of the first.
+fn make_vcpus(host: &Host, vm: &VmFd, plan: &LaunchPlan, set: &VcpuSet) -> Result<CpuId, MachineError> {
+    let count = plan.vcpus.len() as u32;
+    let msrs = boot_msrs().context(TableSnafu)?;
+    let mut first = None;
+    for (id, state) in (0..count).zip(&plan.vcpus) {
+        let vcpu = vm.create_vcpu(u64::from(id)).context(KernelSnafu { step: "KVM_CREATE_VCPU" })?;
+        let cpuid = vcpu_cpuid(&host.cpuid, id, count).context(TableSnafu)?;
+        vcpu.set_cpuid2(&cpuid).context(KernelSnafu { step: "KVM_SET_CPUID2" })?;
+        if vcpu.set_msrs(&msrs).is_ok_and(|done| done < msrs.as_slice().len()) {
+            tracing::info!("this KVM lacks some of the MSRs that firmware sets");
+        }
+        let base = vcpu.get_sregs().context(KernelSnafu { step: "KVM_GET_SREGS" })?;
+        let sregs = kvm_system_registers(state, base);
+        vcpu.set_sregs(&sregs).context(KernelSnafu { step: "KVM_SET_SREGS" })?;
+        vcpu.set_regs(&kvm_registers(state)).context(KernelSnafu { step: "KVM_SET_REGS" })?;
+        first.get_or_insert(cpuid);
+        set.push(vcpu);
+    }
+    // A plan has at least one vCPU; without one there is nothing to describe either.
+    first.map_or_else(|| CpuId::new(0).context(TableSnafu), Ok)
+}
+
+/// Puts the devices onto the buses.
+struct Assembly<'a> {
+    vm: &'a Arc<VmFd>,
+    kind: PlatformKind,
+    platform: &'a dyn Platform,
+    events: &'a Events,
+}
+
+impl Assembly<'_> {
+    fn build(&self, devices: DeviceSpec) -> Result<(Exits, Option<SerialInput>), MachineError> {
+        let routes = Routes::new(Arc::clone(self.vm));
+        let ioapic = Ioapic::new(Box::new(IoapicSink::new(Arc::clone(self.vm), Arc::clone(&routes))));
+        let (mut pio, mut mmio) = (Bus::new(), Bus::new());
+        mmio.insert(Ioapic::ADDRESS, Ioapic::LEN, shared(ioapic.clone())).context(OverlapSnafu)?;
+
+        let serial_input = self.legacy(&mut pio, &ioapic, devices.serial)?;
+        if let Some(sink) = devices.debug {
+            pio.insert(DEBUG_CONSOLE, 1, shared(DebugConsole::new(sink))).context(OverlapSnafu)?;
+            let exit = DebugExit::new(self.events.clone());
+            pio.insert(DEBUG_EXIT, 1, shared(exit)).context(OverlapSnafu)?;
+        }
+        if let Some(psp) = self.platform.simulator() {
+            let mailbox = Mailbox::new(Arc::clone(psp), Arc::clone(self.platform.converter()));
+            let (port, len) = (u64::from(Mailbox::PORT), u64::from(Mailbox::PORTS));
+            pio.insert(port, len, shared(MailboxPorts(mailbox))).context(OverlapSnafu)?;
+        }
+
+        let root = PciRoot::new(GuestLayout::PCI_MMIO.start, GuestLayout::PCI_MMIO.size);
+        root.add(Arc::new(Mutex::new(HostBridge::new(GuestLayout::ECAM.start)))).context(PciSnafu)?;
+        let events = self.events.clone();
+        let report = move |what: PanicEvents| {
+            if what.contains(PanicEvents::PANICKED) {
+                events.send(Event::Panic);
+            }
+        };
+        let pvpanic = Pvpanic::new(report).context(LayoutSnafu)?;
+        root.add(Arc::new(Mutex::new(pvpanic))).context(PciSnafu)?;
+        if let Some(VsockDevice { cid, path }) = devices.vsock {
+            let vsock = Vsock::new(VsockConfig::new(cid, path)).context(VsockSnafu)?;
+            self.virtio(&root, &routes, Box::new(vsock))?;
+        }
+        if devices.rng {
+            self.virtio(&root, &routes, Box::new(Rng::new()))?;
+        }
+        let events = self.events.clone();
+        let ports = ConfigPorts::new(root.clone()).with_reset(move || events.send(Event::Reset));
+        pio.insert(ConfigPorts::BASE, ConfigPorts::LEN, shared(ports)).context(OverlapSnafu)?;
+        let (ecam, window) = (GuestLayout::ECAM, GuestLayout::PCI_MMIO);
+        mmio.insert(ecam.start, ecam.size, shared(Ecam::new(root.clone()))).context(OverlapSnafu)?;
+        mmio.insert(window.start, window.size, shared(PciMmio::new(root))).context(OverlapSnafu)?;
+
+        let converter = Arc::clone(self.platform.converter());
+        Ok((Exits { pio, mmio, ioapic, converter, events: self.events.clone() }, serial_input))
+    }
+
+    /// Serial port, clock, power and the ports that kernels poke at.
+    fn legacy(
+        &self,
+        pio: &mut Bus,
+        ioapic: &Ioapic,
+        serial: Option<Box<dyn Write + Send>>,
+    ) -> Result<Option<SerialInput>, MachineError> {
+        let line = |pin: u8| -> Arc<dyn IrqLine> {
+            // Pins below 24 have lines.
+            ioapic.line(pin).map_or_else(|| Arc::new(NoLine) as _, |l| Arc::new(l) as _)
+        };
+        let events = self.events.clone();
+        let power: PowerEvents = Arc::new(move |event| {
+            events.send(match event {
+                PowerEvent::PowerOff => Event::PowerOff,
+                PowerEvent::Reset => Event::Reset,
+            });
+        });
+        let (registers, _button) = PowerDevice::new(Arc::clone(&power), line(GED_IRQ));
+        let mut put = |base, len, device| pio.insert(base, len, device).context(OverlapSnafu);
+        put(PowerDevice::PORT, PowerDevice::LEN, shared(registers))?;
+        put(I8042::PORT, I8042::LEN, shared(I8042::new(power)))?;
+        put(CmosRtc::PORT, CmosRtc::LEN, shared(CmosRtc::new()))?;
+        put(PostCode::PORT, PostCode::LEN, shared(PostCode))?;
+        let Some(output) = serial else { return Ok(None) };
+        let (serial, input) = Serial::new(output, line(Serial::COM1_IRQ));
+        put(Serial::COM1, Serial::LEN, shared(serial))?;
+        Ok(Some(input))
+    }
+
+    fn virtio(
+        &self,
+        root: &PciRoot,
+        routes: &Arc<Routes>,
+        device: Box<dyn VirtioDevice>,
+    ) -> Result<(), MachineError> {
+        let doorbells: Arc<dyn DoorbellRegistry> = Arc::new(KvmDoorbells::new(Arc::clone(self.vm)));
+        let environment = Environment {
+            mem: self.platform.converter().memory(),
+            msi: &MsiVectors(Arc::clone(routes)),
+            doorbells: &doorbells,
+            // A guest that holds memory private must know that devices reach only what it shares.
+            access_platform: self.kind.has_evidence(),
+        };
+        let function = VirtioPci::new(device, &environment).context(VirtioSnafu)?;
+        root.add(Arc::new(Mutex::new(function))).context(PciSnafu)?;
+        Ok(())
+    }
+}
+
+/// The generic event device's interrupt, as the ACPI tables say.
+const GED_IRQ: u8 = 9;
+
+struct NoLine;
+
+impl IrqLine for NoLine {
+    fn set(&self, _high: bool) {}
+}
+
+fn shared(device: impl BusDevice + 'static) -> SharedDevice {
+    Arc::new(Mutex::new(device))
+}

@@ -1,0 +1,352 @@
+//! `cloister run`: plan, launch and run a guest until it ends.
+
+mod check;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use clap::Args;
+use cloister_coco::launch::{Choice, HostAbilities, PlatformKind, Request, choose};
+use cloister_devices::platform::SerialInput;
+use cloister_firmware::acpi;
+use cloister_firmware::measure::{Digest384, measure_snp};
+use cloister_firmware::plan::{
+    Identity, ImageFile, InitialPrivacy, LaunchPlan, LinuxBoot, SnpPages, plan_linux,
+};
+
+use self::check::Checked;
+use super::attest::{Attestation, BrokerEnd, Policy, policy_text};
+use super::demo::SIGNATURE;
+use super::story::{Story, To, memory_map, passed_over};
+use crate::board::{DeviceSpec, Event, Events, Machine, MachineSpec, VsockDevice, printable};
+use crate::config::{CocoSpec, ConsoleSpec, VmSpec};
+use crate::exit;
+use crate::kvm::Host;
+use crate::refusal::Refusal;
+use crate::signals::Forwarder;
+use crate::terminal::RawTerminal;
+
+/// Flags of `cloister run`.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    spec: VmSpec,
+    /// Read the guest's specification from a TOML file, with the flags' names as keys
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the policy that accepts this very guest, and end
+    #[arg(long)]
+    print_policy: bool,
+}
+
+pub(super) fn main(args: RunArgs) -> ExitCode {
+    let refuse = |refusal: Refusal| {
+        eprintln!("cloister run: {refusal}");
+        ExitCode::from(exit::BAD_INPUT)
+    };
+    let checked = match check(args.config, args.spec) {
+        Ok(checked) => checked,
+        Err(refusal) => return refuse(refusal),
+    };
+    if args.print_policy {
+        return print_policy(&checked).map_or_else(refuse, |()| ExitCode::SUCCESS);
+    }
+    match Run::prepare(checked) {
+        Ok(run) => run.until_the_end().unwrap_or_else(|message| {
+            eprintln!("cloister run: {message}");
+            ExitCode::from(exit::FAILED)
+        }),
+        Err(refusal) => refuse(refusal),
+    }
+}
+
+fn check(config: Option<PathBuf>, flags: VmSpec) -> Result<Checked, Refusal> {
+    let file = config.map(|path| VmSpec::read(&path)).transpose()?.unwrap_or_default();
+    Checked::new(flags.over(file))
+}
+
+fn print_policy(checked: &Checked) -> Result<(), Refusal> {
+    let choice = choose_platform(checked, None)?;
+    if !choice.kind.has_evidence() {
+        return Err(Refusal::new(
+            "there is no policy that accepts a plain guest",
+            "a plain VM has no evidence that a policy could judge",
+            "choose --coco sim (to try it out) or a platform with hardware",
+        ));
+    }
+    let plan = plan(checked, choice.kind)?;
+    print!("{}", policy_text(measure(&plan)?, !choice.kind.is_hardware()));
+    Ok(())
+}
+
+/// A run whose every request has been checked: from here on things are created.
+struct Run {
+    checked: Checked,
+    host: Host,
+    choice: Choice,
+    plan: LaunchPlan,
+    predicted: Digest384,
+}
+
+impl Run {
+    fn prepare(checked: Checked) -> Result<Self, Refusal> {
+        let host = Host::open().map_err(|e| Refusal::from_lines(&e.to_string()))?;
+        checked.check_host(&host)?;
+        let choice = choose_platform(&checked, Some(&host))?;
+        let plan = plan(&checked, choice.kind)?;
+        let predicted = measure(&plan)?;
+        Ok(Run { checked, host, choice, plan, predicted })
+    }
+
+    fn until_the_end(self) -> Result<ExitCode, String> {
+        let mut story = Story::begin(To::Stderr);
+        let kind = self.choice.kind;
+        story.step("platform", kind);
+        passed_over(&story, &self.choice);
+        match kind {
+            PlatformKind::Off => {
+                story.to().loud("PLAIN VM: the host can read and change everything in this guest")
+            }
+            PlatformKind::Sim | PlatformKind::Protected => story
+                .to()
+                .loud("SIMULATED secure processor: what this guest attests proves nothing about hardware"),
+            PlatformKind::Snp | PlatformKind::Tdx => {}
+        }
+        story
+            .step("plan", format_args!("{} vCPUs, {} MiB", self.plan.vcpus.len(), self.checked.memory >> 20));
+        memory_map(&story, &self.plan);
+        if kind.has_evidence() {
+            story.more(format_args!("predicted launch digest {}", self.predicted));
+        }
+        let (sender, receiver) = mpsc::channel();
+        let events = Events::new(sender);
+        let _signals =
+            Forwarder::start(events.clone()).map_err(|e| format!("cannot watch for signals: {e}"))?;
+        let stdio = self.checked.console(kind) == ConsoleSpec::Stdio;
+        let terminal = if stdio { RawTerminal::enter().map_err(|e| format!("terminal: {e}"))? } else { None };
+        let keys = if stdio { Some(keyboard().map_err(|e| format!("standard input: {e}"))?) } else { None };
+
+        let life = Life { run: &self, events, receiver, keys };
+        let (event, broker) = loop {
+            let (event, broker) = life.live(&mut story)?;
+            if event != Event::Reset || self.checked.no_reboot {
+                break (event, broker);
+            }
+            story.step("reset", "the guest is built anew from its plan");
+        };
+        drop(terminal);
+        story.step("end", describe(&event));
+        if let Some(end) = broker {
+            story.step("broker", &end);
+            if matches!(end, BrokerEnd::Refused(_)) && event == Event::PowerOff {
+                return Ok(ExitCode::from(exit::REFUSED));
+            }
+        }
+        Ok(exit::of(&event))
+    }
+}
+
+/// What one life of the guest after the other needs.
+struct Life<'a> {
+    run: &'a Run,
+    events: Events,
+    receiver: Receiver<Event>,
+    keys: Option<KeySwitch>,
+}
+
+impl Life<'_> {
+    /// One life with a broker of its own: a launch is bound to one broker, and a broker to one launch.
+    fn live(&self, story: &mut Story) -> Result<(Event, Option<BrokerEnd>), String> {
+        let checked = &self.run.checked;
+        let mut plan = self.run.plan.clone();
+        let broker = match (&checked.policy, &checked.vsock) {
+            (Some(policy), Some(vsock)) => {
+                let attestation = Attestation::new(Policy::clone(policy))?;
+                plan.identity.host_data = attestation.host_data();
+                let served = attestation.serve(&vsock.path, story.to());
+                Some(served.map_err(|e| format!("cannot start the broker: {e}"))?)
+            }
+            _ => None,
+        };
+        let event = self.machine(story, &plan)?;
+        Ok((event, broker.map(super::attest::RunningBroker::end)))
+    }
+
+    /// From launch to what ends the guest.
+    fn machine(&self, story: &mut Story, plan: &LaunchPlan) -> Result<Event, String> {
+        let Life { run, events, receiver, keys } = self;
+        let kind = run.choice.kind;
+        let devices = DeviceSpec {
+            vsock: run
+                .checked
+                .vsock
+                .as_ref()
+                .map(|v| VsockDevice { cid: u64::from(v.cid), path: v.path.clone() }),
+            rng: true,
+            serial: run.serial(kind)?,
+            debug: None,
+        };
+        let spec = MachineSpec { plan, kind, devices };
+        let machine =
+            Machine::launch(&run.host, spec, events).map_err(|e| format!("cannot launch the guest: {e}"))?;
+        story.step("launch", "pages loaded, launch closed");
+        if let Some(digest) = machine.launched_digest() {
+            let digest = Digest384(digest);
+            story.more(format_args!("launch digest, computed below {digest}"));
+            if digest != run.predicted {
+                return Err(format!(
+                    "the guest that was launched ({digest}) is not the one that was planned ({}): \
+                     did a file change in between?",
+                    run.predicted
+                ));
+            }
+        }
+        if let (Some(keys), Some(input)) = (keys, machine.serial_input()) {
+            keys.set(Some(input));
+        }
+        machine.run();
+        let event = receiver.recv().unwrap_or(Event::Fault("all event senders are gone".to_owned()));
+        if let Some(keys) = keys {
+            keys.set(None);
+        }
+        let stats = machine.conversions();
+        drop(machine);
+        if kind.has_evidence() {
+            story.more(format_args!(
+                "{} conversions, {} refused, {} pages private at the end",
+                stats.conversions, stats.refused, stats.private_pages
+            ));
+        }
+        // What the guest's other vCPUs still said is about a machine that is gone; signals are not.
+        let later: Vec<_> = receiver.try_iter().collect();
+        Ok(later.into_iter().find(|e| matches!(e, Event::Signal(_))).unwrap_or(event))
+    }
+}
+
+impl Run {
+    fn serial(&self, kind: PlatformKind) -> Result<Option<Box<dyn Write + Send>>, String> {
+        Ok(match self.checked.console(kind) {
+            ConsoleSpec::Off => None,
+            ConsoleSpec::Stdio => Some(Box::new(io::stdout())),
+            ConsoleSpec::File(path) => {
+                let file = File::options().create(true).append(true).open(&path);
+                let file = file.map_err(|e| format!("console file {}: {e}", path.display()))?;
+                Some(Box::new(file))
+            }
+        })
+    }
+}
+
+fn choose_platform(checked: &Checked, host: Option<&Host>) -> Result<Choice, Refusal> {
+    let able = [PlatformKind::Sim, PlatformKind::Off];
+    // A platform by name that needs nothing of the host is planned without looking at it.
+    let abilities = match (host, checked.coco.into()) {
+        (Some(host), _) => HostAbilities::read(&host.kvm),
+        (None, Request::Auto) => {
+            let host = Host::open().map_err(|e| Refusal::from_lines(&e.to_string()))?;
+            HostAbilities::read(&host.kvm)
+        }
+        (None, _) => HostAbilities::default(),
+    };
+    // The simulator is never chosen for an operator who did not ask for it.
+    let able: &[PlatformKind] = if checked.coco == CocoSpec::Auto { &able[1..] } else { &able };
+    let choice = choose(checked.coco.into(), abilities, able).map_err(|why| {
+        let why: Vec<_> = why.iter().map(|c| format!("{}: {}", c.kind, c.why_not)).collect();
+        Refusal::new(
+            "cannot launch the guest on the platform asked for",
+            why.join("; "),
+            "use --coco sim to try it out, --coco off for a plain VM, or another host",
+        )
+    })?;
+    if checked.require_coco && !choice.kind.is_hardware() {
+        return Err(Refusal::new(
+            format_args!("--require-coco: the guest would run on `{}`", choice.kind),
+            "that is no confidential hardware",
+            "run on a host with SEV-SNP or TDX, or leave --require-coco away",
+        ));
+    }
+    Ok(choice)
+}
+
+fn plan(checked: &Checked, kind: PlatformKind) -> Result<LaunchPlan, Refusal> {
+    let what = "cannot plan the guest";
+    let refuse =
+        |e: &dyn std::fmt::Display| Refusal::from_message(what, &e.to_string(), "mend that and try again");
+    let open = |path: &PathBuf| ImageFile::open(path).map_err(|e| refuse(&e));
+    let serial = checked.console(kind) != ConsoleSpec::Off;
+    let serial = serial.then_some(acpi::SerialPort::COM1);
+    let tables = acpi::AcpiSpec { serial, ..acpi::AcpiSpec::new(checked.cpus) };
+    let tables = acpi::build(&tables).map_err(|e| refuse(&e))?;
+    let boot = LinuxBoot {
+        kernel: open(&checked.kernel)?,
+        initrd: checked.initrd.as_ref().map(open).transpose()?,
+        cmdline: checked.cmdline.clone(),
+        memory: checked.memory,
+        vcpus: checked.cpus,
+        signature: SIGNATURE,
+        acpi: tables,
+        identity: Identity::default(),
+        // An ordinary kernel cannot know of the simulator: it would never share what its devices need.
+        initial: InitialPrivacy::Shared,
+        snp_pages: if kind.has_evidence() { SnpPages::Reserved } else { SnpPages::Absent },
+        c_bit: None,
+    };
+    plan_linux(boot).map_err(|e| refuse(&e))
+}
+
+fn measure(plan: &LaunchPlan) -> Result<Digest384, Refusal> {
+    let measured = measure_snp(plan);
+    measured
+        .map(|m| m.digest)
+        .map_err(|e| Refusal::new("cannot measure the plan", e, "see that the files can be read"))
+}
+
+fn describe(event: &Event) -> String {
+    match event {
+        Event::PowerOff => "the guest switched itself off".to_owned(),
+        Event::Reset => "the guest asked for a reset".to_owned(),
+        Event::Panic => "the guest's kernel panicked".to_owned(),
+        Event::Crash(what) => format!("the guest crashed: {}", printable(what.as_bytes())),
+        Event::Exit(code) => format!("the guest ended with code {code}"),
+        Event::Signal(number) => format!("ended by signal {number}"),
+        Event::Fault(what) => format!("the VMM failed: {what}"),
+    }
+}
+
+/// Where the operator's keys go now: to the guest's serial port, or nowhere.
+#[derive(Clone)]
+struct KeySwitch(std::sync::Arc<std::sync::Mutex<Option<SerialInput>>>);
+
+impl KeySwitch {
+    fn set(&self, input: Option<SerialInput>) {
+        *self.0.lock().unwrap_or_else(|e| e.into_inner()) = input;
+    }
+
+    fn get(&self) -> Option<SerialInput> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+}
+
+/// Reads standard input for the guest, on a thread of its own that ends with the process.
+fn keyboard() -> io::Result<KeySwitch> {
+    let switch = KeySwitch(Default::default());
+    let ours = switch.clone();
+    std::thread::Builder::new().name("keyboard".to_owned()).spawn(move || {
+        let mut buffer = [0; 256];
+        while let Ok(n @ 1..) = io::stdin().read(&mut buffer) {
+            let mut rest = &buffer[..n];
+            while let (false, Some(input)) = (rest.is_empty(), ours.get()) {
+                rest = &rest[input.offer(rest).min(rest.len())..];
+                if !rest.is_empty() {
+                    // A guest that does not read: wait, and see whether it is still the same one.
+                    input.wait_for_room(Duration::from_millis(500));
+                }
+            }
+        }
+    })?;
+    Ok(switch)
+}

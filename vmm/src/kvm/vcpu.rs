@@ -1,0 +1,100 @@
+//! vCPU file descriptors: made before the launch, taken by their threads after it.
+
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use cloister_coco::sim::VcpuRegisters;
+use kvm_bindings::{kvm_regs, kvm_sregs};
+use kvm_ioctls::VcpuFd;
+
+/// The vCPUs of a VM between their making and their threads: the launch reads their registers.
+#[derive(Default)]
+pub(crate) struct VcpuSet {
+    vcpus: Mutex<Vec<VcpuFd>>,
+}
+
+impl VcpuSet {
+    pub(crate) fn new() -> Self {
+        VcpuSet::default()
+    }
+
+    pub(crate) fn push(&self, vcpu: VcpuFd) {
+        self.lock().push(vcpu);
+    }
+
+    /// Takes all vCPUs, in the order in which they were made.
+    pub(crate) fn take(&self) -> Vec<VcpuFd> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<VcpuFd>> {
+        self.vcpus.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl VcpuRegisters for VcpuSet {
+    fn registers(&self) -> io::Result<Vec<(kvm_regs, kvm_sregs)>> {
+        let read = |v: &VcpuFd| Ok((v.get_regs()?, v.get_sregs()?));
+        self.lock().iter().map(read).collect::<Result<_, kvm_ioctls::Error>>().map_err(io::Error::from)
+    }
+}
+
+/// Makes a running vCPU leave the guest: `immediate_exit` in the page that it shares with the kernel,
+/// then a signal for the case that it is already inside.
+pub(crate) struct Kicker {
+    immediate_exit: *const AtomicU8,
+    thread: libc::pthread_t,
+}
+
+#[allow(unsafe_code, reason = "a pointer into the kvm_run page is used from another thread")]
+mod kicker {
+    use super::*;
+
+    // SAFETY: the byte behind the pointer is only ever accessed atomically, by us and by the kernel, and
+    // the owner of a Kicker joins the vCPU's thread (which owns the mapping) after it drops the Kicker.
+    unsafe impl Send for Kicker {}
+    // SAFETY: as above; all methods take &self and do atomic or thread-safe things only.
+    unsafe impl Sync for Kicker {}
+
+    impl Kicker {
+        /// A kicker for the vCPU that the calling thread runs.
+        pub(crate) fn new(vcpu: &mut VcpuFd) -> Self {
+            let immediate_exit = (&raw mut vcpu.get_kvm_run().immediate_exit).cast();
+            // SAFETY: always safe to ask for one's own thread.
+            let thread = unsafe { libc::pthread_self() };
+            Kicker { immediate_exit, thread }
+        }
+
+        /// Makes the vCPU leave the guest, now or as soon as it enters.
+        pub(crate) fn kick(&self) {
+            // SAFETY: the page is mapped while the thread lives; the owner of the Kicker sees to that.
+            unsafe { &*self.immediate_exit }.store(1, Ordering::SeqCst);
+            // SAFETY: the thread has not been joined yet, so its id is valid.
+            unsafe { libc::pthread_kill(self.thread, kick_signal()) };
+        }
+
+        /// Lets the vCPU enter the guest again. Called by its own thread.
+        pub(crate) fn clear(&self) {
+            // SAFETY: as in `kick`.
+            unsafe { &*self.immediate_exit }.store(0, Ordering::SeqCst);
+        }
+
+        /// Installs the handler that makes the kick signal interrupt KVM_RUN and do nothing else.
+        pub(crate) fn install_handler() -> io::Result<()> {
+            extern "C" fn nothing(_: libc::c_int) {}
+            // SAFETY: an all-zero sigaction is a valid one (no flags, empty mask).
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+            // SAFETY: `action` is a complete sigaction whose handler does nothing, which is
+            // async-signal-safe; no SA_RESTART, so that the ioctl is interrupted.
+            let ret = unsafe { libc::sigaction(kick_signal(), &action, std::ptr::null_mut()) };
+            if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        }
+    }
+
+    /// The first real-time signal that the C library leaves to programs.
+    fn kick_signal() -> libc::c_int {
+        libc::SIGRTMIN()
+    }
+}
