@@ -12,7 +12,7 @@ use super::{Broker, BrokerEvent, BrokerSession, Outcome, Reaction, Refusal, Stop
 const LAST_WORD: Duration = Duration::from_millis(200);
 
 impl Broker {
-    /// Serves one connection to its end.
+    /// Serves one connection to its end. Counting and rate limits are [`Broker::listen`]'s.
     pub fn serve_connection(&self, stream: UnixStream, stop: &Stop, events: &dyn Fn(BrokerEvent)) -> Outcome {
         let limits = self.config().limits;
         let start = Instant::now();
@@ -27,13 +27,12 @@ impl Broker {
 }
 
 /// Tells a guest that it is not served now, without a session.
-pub(super) fn turn_away(broker: &Broker, stream: UnixStream, refusal: Refusal) -> BrokerEvent {
+pub(super) fn turn_away(broker: &Broker, stream: UnixStream, refusal: &Refusal) {
     let reaction = broker.session().end(refusal.clone());
     if let (Some(bytes), Ok(())) = (reaction.send, stream.set_nonblocking(true)) {
         // One short frame into an empty socket; if that does not go, it does not matter.
         let _ = (&stream).write(&bytes);
     }
-    BrokerEvent::Refused(refusal)
 }
 
 struct Connection<'a> {
@@ -121,7 +120,7 @@ impl Connection<'_> {
     }
 
     /// Waits until the stream is ready, the broker stops, or time is up.
-    fn wait(&self, flags: PollFlags, idle_end: Option<Instant>) -> Result<(), Refusal> {
+    fn wait(&mut self, flags: PollFlags, idle_end: Option<Instant>) -> Result<(), Refusal> {
         let now = Instant::now();
         let total = self.deadline.saturating_duration_since(now);
         let idle = idle_end.map_or(total, |end| end.saturating_duration_since(now));
@@ -137,7 +136,16 @@ impl Connection<'_> {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Refusal::Io(io::Error::from(errno).kind())),
         }
-        let [_, stop] = &fds;
-        if stop.revents().is_empty() { Ok(()) } else { Err(Refusal::Stopped) }
+        let [stream, stop] = &fds;
+        match (stop.revents().is_empty(), stream.revents().is_empty()) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Refusal::Stopped),
+            // What the guest has sent already is still heard, CONFIRM most of all; but not for long.
+            (false, false) => {
+                let soon = Instant::now().checked_add(LAST_WORD).unwrap_or(now);
+                self.deadline = self.deadline.min(soon);
+                Ok(())
+            }
+        }
     }
 }

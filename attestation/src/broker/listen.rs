@@ -66,6 +66,7 @@ impl Broker {
             events: Arc::new(events),
             limiter: Limiter::new(limits.burst, limits.attempts_per_minute, Instant::now()),
             connections: Vec::new(),
+            told: None,
         };
         let thread = thread::Builder::new().name("broker".into()).spawn(move || acceptor.run())?;
         Ok(BrokerHandle { stop, thread: Some(thread) })
@@ -79,6 +80,8 @@ struct Acceptor {
     events: Events,
     limiter: Limiter,
     connections: Vec<JoinHandle<()>>,
+    /// The last refusal that was told: a guest that keeps knocking does not fill the log.
+    told: Option<Refusal>,
 }
 
 impl Acceptor {
@@ -118,9 +121,14 @@ impl Acceptor {
             None
         };
         if let Some(refusal) = refusal {
-            (self.events)(turn_away(&self.broker, stream, refusal));
+            turn_away(&self.broker, stream, &refusal);
+            if self.told.as_ref() != Some(&refusal) {
+                (self.events)(BrokerEvent::Refused(refusal.clone()));
+                self.told = Some(refusal);
+            }
             return;
         }
+        self.told = None;
         let (broker, stop, events) = (self.broker.clone(), self.stop.clone(), Arc::clone(&self.events));
         let serve = move || {
             broker.serve_connection(stream, &stop, &*events);

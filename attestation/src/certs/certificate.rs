@@ -7,6 +7,7 @@ use der::{Decode, Reader, SliceReader};
 use snafu::{OptionExt, ResultExt, Snafu, ensure};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
+use super::printable;
 use crate::crypto::Signatures;
 use crate::time::UnixTime;
 
@@ -193,14 +194,19 @@ impl Certificate {
         ca && usage
     }
 
-    /// The subject's name, for messages and comparison.
-    pub fn subject(&self) -> String {
-        self.parsed.tbs_certificate().subject().to_string()
+    /// Whether both certificates have the same subject's name.
+    pub fn has_subject_of(&self, other: &Self) -> bool {
+        self.parsed.tbs_certificate().subject() == other.parsed.tbs_certificate().subject()
     }
 
-    /// The issuer's name.
+    /// The subject's name, for messages.
+    pub fn subject(&self) -> String {
+        printable(&self.parsed.tbs_certificate().subject().to_string())
+    }
+
+    /// The issuer's name, for messages.
     pub fn issuer(&self) -> String {
-        self.parsed.tbs_certificate().issuer().to_string()
+        printable(&self.parsed.tbs_certificate().issuer().to_string())
     }
 
     pub(super) fn parsed(&self) -> &x509_cert::Certificate {

@@ -20,3 +20,24 @@ mod table;
 pub use certificate::{CertError, Certificate, CertificateRole};
 pub use crl::{Crl, CrlError};
 pub use table::{CertTable, Guid, TableError, encode_table};
+
+/// Text from a certificate, made safe to print: the guest chose it, and a terminal would obey it.
+pub(crate) fn printable(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push_str("..");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn control_characters_are_shown_not_obeyed() {
+        assert_eq!(printable("CN=a\u{1b}[2J\r\n"), "CN=a\\u{1b}[2J\\r\\n");
+        assert_eq!(printable(&"x".repeat(201)), format!("{}..", "x".repeat(200)));
+    }
+}

@@ -94,16 +94,24 @@ pub enum PolicyError {
     },
 }
 
-/// A TOML error, with the place where it is.
+/// A TOML error, with the place where it is. A mistake near a secret does not show it.
 pub(super) fn syntax(text: &str, error: &toml::de::Error) -> PolicyError {
     let offset = error.span().map_or(0, |span| span.start).min(text.len());
     let before = text.get(..offset).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
     let source_line = text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
+    let message = error.message().replace('\n', " ");
+    let near_secret = before.contains("secrets") || source_line.contains("secrets");
+    let names_key = message.starts_with("unknown field") || message.starts_with("missing field");
+    let (message, source_line) = match (near_secret, names_key) {
+        (false, _) => (message, source_line),
+        (true, true) => (message, ""),
+        (true, false) => ("this is not right; [secrets.NAME] has one string: file, hex or text".into(), ""),
+    };
     PolicyError::Syntax {
         line: before.matches('\n').count().saturating_add(1),
         column: before.get(line_start..).unwrap_or_default().chars().count().saturating_add(1),
-        message: error.message().replace('\n', " "),
+        message,
         source_line: source_line.to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::chain::Chain;
 use super::{Component, Product, Rejection, Report, Tcb, Verdict};
-use crate::certs::CertificateRole as Role;
+use crate::certs::{CertificateRole as Role, printable};
 use crate::policy::{Hex, Policy, SnpPolicy, TcbFloor};
 
 /// Judges `report` by `policy`.
@@ -42,9 +42,9 @@ fn provenance(report: &Report, chain: &Chain, policy: &SnpPolicy, verdict: &mut 
         let found = chain.vek().csp_id().unwrap_or_default();
         let listed = policy.csp_ids.is_empty() || policy.csp_ids.contains(&found);
         // A list of chips means that only those may answer, and a VLEK does not say which chip did.
-        let rejection =
-            (!listed || !policy.chip_ids.is_empty()).then(|| Rejection::PolicyCspId { found: found.clone() });
-        verdict.judge("provider", found, policy.csp_ids.join(" or "), rejection);
+        let rejection = (!listed || !policy.chip_ids.is_empty())
+            .then(|| Rejection::PolicyCspId { found: printable(&found) });
+        verdict.judge("provider", printable(&found), policy.csp_ids.join(" or "), rejection);
     }
 }
 

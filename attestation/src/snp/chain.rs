@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::roots::{PINNED, PinnedRoot};
 use super::vek::Vek;
 use super::{Product, Rejection, Report, SigningKey};
-use crate::certs::{CertTable, Certificate, CertificateRole as Role};
+use crate::certs::{CertTable, Certificate, CertificateRole as Role, printable};
 use crate::crypto::Signatures;
 
 /// A chain whose signatures, names and product are good. Its time is not checked yet.
@@ -111,9 +111,11 @@ pub(super) fn establish(
 /// A chip key hangs below the ASK, a provider's below the ASVK, whatever else the ARK signs.
 fn check_intermediate(root: &PinnedRoot, role: Role, ask: &Certificate) -> Result<(), Rejection> {
     let wanted = pinned_ask(root, role).ok_or(Rejection::NoEndorsement { wanted: Role::Ask })?;
-    let wanted = read(Role::Ask, wanted)?.subject();
-    let found = ask.subject();
-    if found == wanted { Ok(()) } else { Err(Rejection::ChainName { role: Role::Ask, found, wanted }) }
+    let wanted = read(Role::Ask, wanted)?;
+    if ask.has_subject_of(&wanted) {
+        return Ok(());
+    }
+    Err(Rejection::ChainName { role: Role::Ask, found: ask.subject(), wanted: wanted.subject() })
 }
 
 fn check_product(report: &Report, chain: &Chain) -> Result<(), Rejection> {
@@ -127,7 +129,7 @@ fn check_product(report: &Report, chain: &Chain) -> Result<(), Rejection> {
     let vek = chain.vek();
     let found = vek.product_name(wanted)?;
     if !wanted.is_named(&found) {
-        return Err(Rejection::ProductNameMismatch { found, wanted });
+        return Err(Rejection::ProductNameMismatch { found: printable(&found), wanted });
     }
     match vek.looks_like() {
         Some(found) if found != chain.role => Err(Rejection::KeyTypeMismatch { found, wanted: chain.role }),

@@ -4,7 +4,7 @@ use subtle::ConstantTimeEq;
 
 use super::chain::{self, Chain};
 use super::{Rejection, Report, Verdict, appraise};
-use crate::certs::{CertTable, CertificateRole as Role, Crl};
+use crate::certs::{CertTable, CertificateRole as Role, Crl, printable};
 use crate::crypto::{AwsLc, Signatures};
 use crate::policy::Policy;
 use crate::time::UnixTime;
@@ -154,7 +154,7 @@ fn binding(report: &Report, chain: &Chain) -> Result<String, Rejection> {
     }
     let tcb = report.reported_tcb().describe(chain.product);
     if chain.role == Role::Vlek {
-        return Ok(format!("provider {}; {tcb}", vek.csp_id()?));
+        return Ok(format!("provider {}; {tcb}", printable(&vek.csp_id()?)));
     }
     let (found, wanted) = (report.chip_id(), vek.chip_id(chain.product)?);
     if found == [0; 64] {

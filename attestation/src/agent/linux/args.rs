@@ -17,6 +17,7 @@ usage: cloister-agent --secret NAME [--out FILE] [--secret NAME --out FILE]... [
   --port PORT       vsock port of the broker (default 4226)
   --cid CID         vsock context id of the host (default 2)
   --provider KIND   auto, configfs-tsm, sim or none (default auto)
+  --allow-sim       auto may take the simulator's mailbox; never in an image with real secrets
   --timeout SECONDS how long to try to connect (default 30)
   --help            this text
 
@@ -28,8 +29,10 @@ exit status: 0 done, 1 the broker refused, 2 bad command line, 3 no connection,
 /// Where evidence comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProviderChoice {
-    /// What there is: configfs-tsm, else the simulator's mailbox, else nothing.
+    /// configfs-tsm, else nothing.
     Auto,
+    /// With `--allow-sim`: configfs-tsm, else the simulator's mailbox, else nothing.
+    AutoOrSim,
     /// The kernel's interface to the TEE.
     ConfigfsTsm,
     /// The simulator's mailbox.
@@ -80,14 +83,22 @@ impl Args {
             timeout: Duration::from_secs(30),
             help: false,
         };
+        let mut allow_sim = false;
         let mut arguments = arguments.into_iter();
         while let Some(option) = arguments.next() {
             if option == "--help" || option == "-h" {
                 args.help = true;
                 return Ok(args);
             }
+            if option == "--allow-sim" {
+                allow_sim = true;
+                continue;
+            }
             let value = arguments.next().ok_or_else(|| UsageError(format!("{option} wants a value")))?;
             args.set(&option, value)?;
+        }
+        if allow_sim && args.provider == ProviderChoice::Auto {
+            args.provider = ProviderChoice::AutoOrSim;
         }
         if args.secrets.is_empty() {
             return Err(UsageError("which secret? give --secret NAME".into()));
@@ -148,6 +159,8 @@ mod tests {
         assert_eq!(args.timeout, Duration::from_secs(1));
         let plain = parse("--secret a").unwrap();
         assert_eq!((plain.port, plain.cid, plain.provider), (4226, 2, ProviderChoice::Auto));
+        assert_eq!(parse("--allow-sim --secret a").unwrap().provider, ProviderChoice::AutoOrSim);
+        assert_eq!(parse("--provider none --allow-sim --secret a").unwrap().provider, ProviderChoice::None);
         assert!(parse("--help").unwrap().help);
     }
 
