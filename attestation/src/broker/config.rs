@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::Random;
-use crate::certs::CertTable;
+use crate::certs::{CertTable, Store};
 use crate::os::os_random;
 use crate::policy::{Policy, PolicyError};
 use crate::protocol::seal::Secret;
@@ -54,6 +54,8 @@ pub struct BrokerConfig {
     pub launch_id: LaunchId,
     /// Certificates that the host has, for a guest that brings none.
     pub endorsements: CertTable,
+    /// Where to look for the chip's key when neither has it.
+    pub store: Option<Store>,
     /// Bounds.
     pub limits: Limits,
     /// Randomness for nonces and keys.
@@ -71,6 +73,7 @@ impl BrokerConfig {
             key,
             launch_id,
             endorsements: CertTable::default(),
+            store: None,
             limits: Limits::default(),
             random: os_random,
             clock: UnixTime::now,

@@ -10,7 +10,7 @@ use crate::protocol::message::{
 use crate::protocol::seal::{self, ConfirmKey, Secret};
 use crate::protocol::transcript::Transcript;
 use crate::protocol::{ErrorClass, Frame, FrameReader, FrameType, ProtocolError, Tee, VERSION};
-use crate::snp::{Expected, HostData, Rejection, Verdict, verify, verify_snp_evidence};
+use crate::snp::{Expected, HostData, Rejection, Report, Verdict, verify, verify_snp_evidence};
 
 const HELLO: &[FrameType] = &[FrameType::HELLO];
 const EVIDENCE: &[FrameType] = &[FrameType::EVIDENCE, FrameType::ERROR];
@@ -212,13 +212,16 @@ impl BrokerSession {
     /// The host's certificates stand in for those that the guest does not bring.
     fn judge(&self, message: &EvidenceMessage, expected: &Expected) -> Verdict {
         let config = self.broker.config();
-        match CertTable::parse(&message.auxblob) {
-            Ok(table) => {
-                let certs = table.or(&config.endorsements);
-                verify(&message.report, &certs, &config.policy, expected)
-            }
-            Err(_) => verify_snp_evidence(&message.report, &message.auxblob, &config.policy, expected),
+        let Ok(table) = CertTable::parse(&message.auxblob) else {
+            return verify_snp_evidence(&message.report, &message.auxblob, &config.policy, expected);
+        };
+        let mut certs = table.or(&config.endorsements);
+        if let (None, None, Some(store)) = (&certs.vcek, &certs.vlek, &config.store) {
+            // A store that cannot be read is a store that has nothing: the verdict says what is missing.
+            let report = Report::parse(&message.report).ok();
+            certs.vcek = report.and_then(|report| store.vcek(&report).ok().flatten());
         }
+        verify(&message.report, &certs, &config.policy, expected)
     }
 
     fn on_confirm(

@@ -15,10 +15,12 @@
 
 mod certificate;
 mod crl;
+mod store;
 mod table;
 
 pub use certificate::{CertError, Certificate, CertificateRole};
 pub use crl::{Crl, CrlError};
+pub use store::Store;
 pub use table::{CertTable, Guid, TableError, encode_table};
 
 /// Text from a certificate, made safe to print: the guest chose it, and a terminal would obey it.
