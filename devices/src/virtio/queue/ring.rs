@@ -16,6 +16,9 @@ use super::spec::{
 use super::walk::{WalkError, walk};
 use crate::limit::LogLimit;
 
+/// Malformed requests given back in one call: each can cost a look at 4 GiB worth of pages.
+const MALFORMED_BATCH: u16 = 64;
+
 /// A split virtqueue that a driver has enabled. Owned by one worker.
 #[derive(Debug)]
 pub struct Queue {
@@ -85,9 +88,9 @@ impl Queue {
 
     /// Takes the next request. Each one taken is to be completed once, in any order.
     ///
-    /// Malformed requests are completed with length 0 on the way; after as many of them in a row as the
-    /// queue is long, `None` comes early, so that a guest cannot keep the caller here: enabling
-    /// notifications will say that there is more.
+    /// Malformed requests are completed with length 0 on the way; after 64 of them in a row `None` comes
+    /// early, so that a guest cannot keep the caller here: enabling notifications will say that there is
+    /// more.
     pub fn pop(&mut self) -> Result<Option<Chain>, QueueError> {
         match self.peeked.take() {
             Some(chain) => Ok(Some(chain)),
@@ -188,7 +191,7 @@ impl Queue {
     }
 
     fn next_chain(&mut self) -> Result<Option<Chain>, QueueError> {
-        for _ in 0..self.config.size {
+        for _ in 0..self.config.size.min(MALFORMED_BATCH) {
             if self.available()? == 0 {
                 return Ok(None);
             }

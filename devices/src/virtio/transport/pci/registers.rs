@@ -180,7 +180,7 @@ impl Registers {
     /// The driver writes. Only whole fields are taken, and halves of the 64-bit ones (§4.1.3.1).
     pub(super) fn write(&mut self, offset: u64, data: &[u8], signals: &PciSignals) -> Action {
         match *data {
-            [value] if offset == field::STATUS => return self.write_status(value, signals),
+            [value] if offset == field::STATUS => return self.write_status(value),
             [a, b] => self.write_16(offset, u16::from_le_bytes([a, b]), signals),
             [a, b, c, d] => self.write_32(offset, u32::from_le_bytes([a, b, c, d])),
             [a, b, c, d, e, f, g, h] => {
@@ -260,7 +260,7 @@ impl Registers {
         }
     }
 
-    fn write_status(&mut self, value: u8, signals: &PciSignals) -> Action {
+    fn write_status(&mut self, value: u8) -> Action {
         if value == 0 {
             return Action::Reset;
         }
@@ -281,7 +281,7 @@ impl Registers {
         }
         let start = new.contains(Status::DRIVER_OK) && !self.status.contains(Status::DRIVER_OK);
         self.status = new;
-        if start && !signals.broken() { Action::Start } else { Action::None }
+        if start { Action::Start } else { Action::None }
     }
 
     /// Whether the device can work with what the driver accepted (§2.2.2, §6.1).
