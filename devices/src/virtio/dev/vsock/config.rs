@@ -20,6 +20,8 @@ pub struct VsockConfig {
     pub cid: u64,
     /// Host clients connect here; the guest reaches port P of the host at `<path>_P`.
     pub path: PathBuf,
+    /// Offers SOCK_SEQPACKET beside SOCK_STREAM: host clients connect to `<path>.seqpacket`.
+    pub seqpacket: bool,
     /// Connections at a time, clients that are only about to become one included.
     pub max_connections: usize,
     /// How long what may take.
@@ -29,7 +31,20 @@ pub struct VsockConfig {
 impl VsockConfig {
     /// The defaults, for the guest at `cid`.
     pub fn new(cid: u64, path: impl Into<PathBuf>) -> Self {
-        VsockConfig { cid, path: path.into(), max_connections: 1024, timeouts: Timeouts::default() }
+        VsockConfig {
+            cid,
+            path: path.into(),
+            seqpacket: true,
+            max_connections: 1024,
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    /// Where host clients that keep message boundaries connect.
+    pub fn seqpacket_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".seqpacket");
+        path.into()
     }
 
     pub(super) fn check(&self) -> Result<(), VsockError> {

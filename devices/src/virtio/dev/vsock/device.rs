@@ -8,9 +8,10 @@ use snafu::ResultExt;
 use zerocopy::IntoBytes;
 
 use super::config::{StartSnafu, VsockConfig, VsockError};
+use super::connections::Kinds;
 use super::counters::Counters;
 use super::muxer::Listener;
-use super::spec::{Config, FEATURE_STREAM};
+use super::spec::{Config, FEATURE_NO_IMPLIED_STREAM, FEATURE_SEQPACKET, FEATURE_STREAM, SocketType};
 use super::worker::{Rings, VsockHandler};
 use crate::virtio::worker::Worker;
 use crate::virtio::{ActivateError, Activation, DeviceType, Features, VirtioDevice, read_config};
@@ -24,7 +25,7 @@ const QUEUE_SIZES: [u16; 3] = [256, 256, 16];
 #[derive(Debug)]
 pub struct Vsock {
     config: VsockConfig,
-    listener: Arc<Listener>,
+    listeners: Arc<[Listener]>,
     counters: Arc<Counters>,
     restored: Arc<AtomicBool>,
     worker: Option<Worker<VsockHandler>>,
@@ -35,21 +36,25 @@ impl Vsock {
     /// at its end.
     pub fn new(config: VsockConfig) -> Result<Self, VsockError> {
         config.check()?;
-        let listener = Listener::bind(&config.path)?;
-        Vsock::start(config, listener)
+        let mut listeners = vec![Listener::bind(&config.path, SocketType::STREAM)?];
+        if config.seqpacket {
+            listeners.push(Listener::bind(&config.seqpacket_path(), SocketType::SEQPACKET)?);
+        }
+        Vsock::start(config, listeners)
     }
 
-    /// A device for a socket that somebody else bound to the configured path, and will remove.
+    /// A device for a stream socket that somebody else bound to the configured path, and will remove.
+    /// There is none for messages then; the guest can still connect to those of the host's.
     pub fn with_listener(config: VsockConfig, socket: UnixListener) -> Result<Self, VsockError> {
         config.check()?;
         let listener = Listener::bound(socket, &config.path)?;
-        Vsock::start(config, listener)
+        Vsock::start(config, vec![listener])
     }
 
-    fn start(config: VsockConfig, listener: Listener) -> Result<Self, VsockError> {
+    fn start(config: VsockConfig, listeners: Vec<Listener>) -> Result<Self, VsockError> {
         let mut device = Vsock {
             config,
-            listener: Arc::new(listener),
+            listeners: listeners.into(),
             counters: Arc::default(),
             restored: Arc::default(),
             worker: None,
@@ -87,7 +92,7 @@ impl Vsock {
     fn handler(&self) -> VsockHandler {
         VsockHandler::new(
             self.config.clone(),
-            Arc::clone(&self.listener),
+            Arc::clone(&self.listeners),
             Arc::clone(&self.counters),
             Arc::clone(&self.restored),
         )
@@ -106,7 +111,10 @@ impl VirtioDevice for Vsock {
     }
 
     fn features(&self) -> Features {
-        FEATURE_STREAM
+        match self.config.seqpacket {
+            true => FEATURE_STREAM | FEATURE_SEQPACKET | FEATURE_NO_IMPLIED_STREAM,
+            false => FEATURE_STREAM,
+        }
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -119,9 +127,10 @@ impl VirtioDevice for Vsock {
     }
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
+        let kinds = Kinds::negotiated(activation.features & self.features());
         let rings = Rings::take(activation)?;
         let mut handler = self.stop();
-        handler.activate(rings, false);
+        handler.activate(rings, kinds);
         match Worker::start(&self.worker_name(), handler) {
             Ok(worker) => {
                 self.worker = Some(worker);

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::Instance;
-use crate::virtio::dev::vsock::spec::{Message, Operation, SocketType};
+use crate::virtio::Features;
+use crate::virtio::dev::vsock::spec::{
+    FEATURE_NO_IMPLIED_STREAM, FEATURE_SEQPACKET, FEATURE_STREAM, Message, Operation, SocketType,
+};
 
 /// What connections are held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +19,34 @@ pub struct Limits {
     pub response: Duration,
     /// How long a connection that both sides are done with may take to end.
     pub close: Duration,
+}
+
+/// Which kinds of sockets were negotiated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kinds {
+    stream: bool,
+    seqpacket: bool,
+}
+
+impl Kinds {
+    /// What there is without any feature bit.
+    pub const STREAM: Kinds = Kinds { stream: true, seqpacket: false };
+
+    /// What the feature bits say (virtio 1.3 §5.10.3.1): STREAM is implied unless they say otherwise.
+    pub fn negotiated(features: Features) -> Kinds {
+        let seqpacket = features.contains(FEATURE_SEQPACKET);
+        let implied = !seqpacket || !features.contains(FEATURE_NO_IMPLIED_STREAM);
+        Kinds { stream: implied || features.contains(FEATURE_STREAM), seqpacket }
+    }
+
+    /// Whether `kind` is among them.
+    pub fn has(self, kind: SocketType) -> bool {
+        match kind {
+            SocketType::STREAM => self.stream,
+            SocketType::SEQPACKET => self.seqpacket,
+            _ => false,
+        }
+    }
 }
 
 /// Something to be done on the host.

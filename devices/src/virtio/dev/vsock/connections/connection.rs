@@ -65,6 +65,8 @@ pub(super) struct Connection {
     /// Whether the worker holds a socket for it.
     socket: bool,
     write_shut: bool,
+    /// The guest has begun a message and not ended it (SEQPACKET).
+    in_message: bool,
     /// Whether the socket may have data for the guest.
     readable: bool,
     /// Whether the guest has been asked for credit since it last had none.
@@ -90,6 +92,7 @@ impl Connection {
             host_done: Shutdown::empty(),
             socket: true,
             write_shut: false,
+            in_message: false,
             readable: false,
             asked: false,
             probe_wait: PROBE_FIRST,
@@ -172,7 +175,11 @@ impl Connection {
             }
             Operation::RW => self.data(header, out),
             Operation::SHUTDOWN => {
-                self.guest_shutdown(Shutdown::from_bits_truncate(header.flags.get()), limits, now, out);
+                let flags = Shutdown::from_bits_truncate(header.flags.get());
+                if flags.contains(Shutdown::SEND) && self.in_message {
+                    return self.broke_protocol(out);
+                }
+                self.guest_shutdown(flags, limits, now, out);
                 Verdict::Fine
             }
             _ => self.broke_protocol(out),
@@ -188,8 +195,9 @@ impl Connection {
             self.end(true, Ended::Protocol, out);
             return Verdict::OverCredit;
         }
+        let flags = Message::from_bits_truncate(header.flags.get());
+        self.in_message = self.socket_type == SocketType::SEQPACKET && !flags.contains(Message::EOM);
         if self.socket && !self.host_done.contains(Shutdown::RECEIVE) {
-            let flags = Message::from_bits_truncate(header.flags.get());
             out.push(Action::Deliver { instance: self.instance, len, flags });
         } else {
             self.inbound.forward(len); // The guest has been told, or will be, that nobody reads it.
@@ -371,6 +379,11 @@ impl Connection {
     /// The flags of a packet without data.
     pub(super) fn flags(&self, op: Operation) -> u32 {
         if op == Operation::SHUTDOWN { self.host_done.bits() } else { 0 }
+    }
+
+    /// What the guest has room for in all.
+    pub(super) fn guest_buffer(&self) -> u32 {
+        self.outbound.peer_alloc()
     }
 
     /// What every packet says of our credit: room in all, and bytes passed on.

@@ -96,6 +96,11 @@ impl Outbound {
         }
     }
 
+    /// What the guest has room for in all.
+    pub(super) fn peer_alloc(&self) -> u32 {
+        self.peer_alloc
+    }
+
     /// Bytes that may go in one packet now.
     pub(super) fn room(&self) -> u32 {
         let packets = (self.peer_alloc / PACKET_COST).clamp(1, MAX_PACKETS);

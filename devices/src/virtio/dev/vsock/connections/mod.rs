@@ -17,8 +17,8 @@ mod property_test;
 #[cfg(test)]
 mod table_test;
 
-pub use action::{Action, Ended, Limits, Turn};
-pub use table::{Full, Table};
+pub use action::{Action, Ended, Kinds, Limits, Turn};
+pub use table::{NoConnection, Table};
 pub(super) use timers::{Timers, after};
 
 /// What names a connection on the wire. An [`Instance`] names it in time.

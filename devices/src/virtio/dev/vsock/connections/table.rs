@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::action::{Action, Ended, Limits, Turn};
+use super::action::{Action, Ended, Kinds, Limits, Turn};
 use super::connection::{Connection, Verdict};
 use super::resets::Resets;
 use super::turns::Turns;
@@ -16,16 +16,21 @@ use crate::virtio::dev::vsock::spec::{ANY_PORT, HOST_CID, Header, Message, Opera
 /// The first of the ports that host clients are given; below are those that services have.
 const FIRST_CLIENT_PORT: u32 = 1 << 30;
 
-/// As many connections as there may be.
+/// Why a host client gets no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+pub enum NoConnection {
+    /// There are as many as there may be.
+    Full,
+    /// The driver did not negotiate this kind of socket.
+    Kind,
+}
 
 /// Every connection, what each owes the guest, and when each wants to be looked at.
 #[derive(Debug)]
 pub struct Table {
     guest_cid: u64,
     limits: Limits,
-    seqpacket: bool,
+    kinds: Kinds,
     connections: HashMap<Instance, Connection>,
     by_pair: HashMap<Pair, Instance>,
     resets: Resets,
@@ -45,7 +50,7 @@ impl Table {
         Table {
             guest_cid,
             limits,
-            seqpacket: false,
+            kinds: Kinds::STREAM,
             connections: HashMap::new(),
             by_pair: HashMap::new(),
             resets: Resets::default(),
@@ -62,9 +67,9 @@ impl Table {
 
     /// Forgets everything, as after a reset of the device; sockets are the worker's to close.
     ///
-    /// Instance numbers go on where they were. `seqpacket`: whether it was negotiated.
-    pub fn restart(&mut self, seqpacket: bool) {
-        self.seqpacket = seqpacket;
+    /// Instance numbers go on where they were. `kinds`: what was negotiated.
+    pub fn restart(&mut self, kinds: Kinds) {
+        self.kinds = kinds;
         self.connections.clear();
         self.by_pair.clear();
         self.resets.clear();
@@ -93,9 +98,7 @@ impl Table {
             return self.complain("a packet to an address that is not the host's", header);
         }
         let pair = Pair { guest: header.src_port.get(), host: header.dst_port.get() };
-        let known_type = header.socket_type == SocketType::STREAM
-            || (self.seqpacket && header.socket_type == SocketType::SEQPACKET);
-        if !known_type {
+        if !self.kinds.has(header.socket_type) {
             self.counters.unknown_type.one();
             self.complain("a packet of a socket type that is not offered", header);
             return self.stray(pair, header);
@@ -168,13 +171,16 @@ impl Table {
         socket_type: SocketType,
         clients: usize,
         deadline: Option<Instant>,
-    ) -> Result<Instance, Full> {
+    ) -> Result<Instance, NoConnection> {
         self.counters.host_requests.one();
+        if !self.kinds.has(socket_type) {
+            return Err(NoConnection::Kind);
+        }
         if !self.has_room(clients) {
             self.counters.over_limit.one();
-            return Err(Full);
+            return Err(NoConnection::Full);
         }
-        let pair = self.free_pair(port).ok_or(Full)?;
+        let pair = self.free_pair(port).ok_or(NoConnection::Full)?;
         self.resets.cancel(pair);
         let instance = self.new_instance();
         self.insert(Connection::from_host(instance, pair, socket_type, &self.limits, deadline));
@@ -339,6 +345,11 @@ impl Table {
             }
             Turn::Data(..) => {}
         }
+    }
+
+    /// What the guest has room for in all: a message that is larger can never reach it.
+    pub fn guest_buffer(&self, instance: Instance) -> u32 {
+        self.connections.get(&instance).map_or(0, Connection::guest_buffer)
     }
 
     /// The header for `len` bytes of data of `instance`'s. It is not sent until [`Table::data_sent`].

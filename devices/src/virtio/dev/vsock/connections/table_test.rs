@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::virtio::dev::vsock::counters::Counters;
-use crate::virtio::dev::vsock::spec::{HOST_CID, Header, Message, Operation, Shutdown, SocketType};
+use crate::virtio::dev::vsock::spec::{
+    FEATURE_SEQPACKET, HOST_CID, Header, Message, Operation, Shutdown, SocketType,
+};
 
 pub(super) const CID: u64 = 42;
 pub(super) const BUFFER: u32 = 256 << 10;
@@ -410,6 +412,8 @@ fn the_hosts_half_close_lets_the_guest_go_on() {
     b.with(|t, out| t.forwarded(instance, 7, out));
     assert_eq!(b.table.next_deadline(), None, "and for as long as it wants");
     assert_eq!(b.shutdown(1, 2, Shutdown::SEND), [Action::ShutdownWrite { instance }]);
+    b.table.set_readable(instance, true);
+    b.nothing_owed();
 }
 
 #[test]
@@ -439,13 +443,13 @@ fn the_limit_counts_clients_and_connections_that_owe_an_rst() {
     b.open_starved(2, 2);
     let out = b.op(3, 2, Operation::REQUEST);
     assert_eq!(out, []);
-    assert_eq!(b.table.host_request(1, SocketType::STREAM, 0, None), Err(Full));
+    assert_eq!(b.table.host_request(1, SocketType::STREAM, 0, None), Err(NoConnection::Full));
     assert_eq!(b.counters.over_limit.get(), 2);
     assert_eq!(b.rx().dst_port.get(), 3);
     b.rx();
     b.rx();
     assert_eq!(b.table.len(), 1);
-    assert_eq!(b.table.host_request(1, SocketType::STREAM, 1, None), Err(Full));
+    assert_eq!(b.table.host_request(1, SocketType::STREAM, 1, None), Err(NoConnection::Full));
     assert!(b.table.host_request(1, SocketType::STREAM, 0, None).is_ok());
 }
 
@@ -477,7 +481,7 @@ fn a_restart_forgets_connections_but_no_instance_number_comes_twice() {
     let mut b = Bench::new(8);
     let old = b.open(1, 2);
     b.data(9, 9, 1);
-    b.table.restart(true);
+    b.table.restart(Kinds::negotiated(FEATURE_SEQPACKET));
     b.nothing_owed();
     assert!(b.table.is_empty());
     assert_eq!(b.table.next_deadline(), None);

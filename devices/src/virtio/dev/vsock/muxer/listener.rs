@@ -9,15 +9,18 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags};
 
-use super::super::config::{ListenSnafu, VsockError};
 use snafu::ResultExt;
+
+use super::super::config::{ListenSnafu, PathExistsSnafu, VsockError};
+use super::super::spec::SocketType;
 
 /// A listening socket; removed from the file system when dropped, if it was created here.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: UnixListener,
+    socket: OwnedFd,
+    kind: SocketType,
     created: Option<Created>,
 }
 
@@ -30,32 +33,52 @@ struct Created {
 
 impl Listener {
     /// Creates the socket at `path`. What is there already is not touched.
-    pub(crate) fn bind(path: &Path) -> Result<Listener, VsockError> {
-        let socket = match UnixListener::bind(path) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-                return Err(VsockError::PathExists { path: path.to_owned() });
-            }
-            other => other.context(ListenSnafu { path })?,
+    pub(crate) fn bind(path: &Path, kind: SocketType) -> Result<Listener, VsockError> {
+        let address = SocketAddrUnix::new(path);
+        let socket = address.and_then(|address| {
+            let socket = new_socket(kind)?;
+            rustix::net::bind(&socket, &address).map(|()| socket)
+        });
+        let socket = match socket {
+            Err(Errno::ADDRINUSE) => return PathExistsSnafu { path }.fail(),
+            other => other.map_err(io::Error::from).context(ListenSnafu { path })?,
         };
         let file = identity(path).context(ListenSnafu { path })?;
-        let created = Some(Created { path: path.to_owned(), file });
-        Listener { socket, created }.non_blocking(path)
+        let listener = Listener { socket, kind, created: Some(Created { path: path.to_owned(), file }) };
+        // From here on, the file is removed if anything fails.
+        rustix::net::listen(&listener.socket, BACKLOG)
+            .map_err(io::Error::from)
+            .context(ListenSnafu { path })?;
+        Ok(listener)
     }
 
-    /// A socket that somebody else bound and will remove.
+    /// A stream socket that somebody else bound and will remove.
     pub(crate) fn bound(socket: UnixListener, path: &Path) -> Result<Listener, VsockError> {
-        Listener { socket, created: None }.non_blocking(path)
+        socket.set_nonblocking(true).context(ListenSnafu { path })?;
+        Ok(Listener { socket: socket.into(), kind: SocketType::STREAM, created: None })
     }
 
-    fn non_blocking(self, path: &Path) -> Result<Listener, VsockError> {
-        self.socket.set_nonblocking(true).context(ListenSnafu { path })?;
-        Ok(self)
+    /// What kind of sockets it accepts.
+    pub(crate) fn kind(&self) -> SocketType {
+        self.kind
     }
 
     /// The next client, non-blocking.
     pub(crate) fn accept(&self) -> Result<OwnedFd, Errno> {
         rustix::net::accept_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
     }
+}
+
+/// Clients that may wait to be accepted, as the standard library has it; the kernel has its own limit.
+const BACKLOG: i32 = 4096;
+
+fn new_socket(kind: SocketType) -> Result<OwnedFd, Errno> {
+    let kind = match kind {
+        SocketType::SEQPACKET => rustix::net::SocketType::SEQPACKET,
+        _ => rustix::net::SocketType::STREAM,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)
 }
 
 impl AsRawFd for Listener {
@@ -83,6 +106,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     fd: OwnedFd,
+    kind: SocketType,
     address: SocketAddrUnix,
 }
 
@@ -90,26 +114,24 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 pub(crate) enum Attempt {
     /// The host's listener has it.
-    Connected(OwnedFd),
+    Connected(OwnedFd, SocketType),
     /// The listener's queue is full: try again.
     Later(Outgoing),
 }
 
 impl Outgoing {
     /// A socket for `<path>_<port>`, not connected yet.
-    pub(crate) fn new(path: &Path, port: u32) -> Result<Outgoing, Errno> {
+    pub(crate) fn new(path: &Path, port: u32, kind: SocketType) -> Result<Outgoing, Errno> {
         let mut name = path.as_os_str().as_bytes().to_vec();
         name.extend_from_slice(format!("_{port}").as_bytes());
         let address = SocketAddrUnix::new(name)?;
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        Ok(Outgoing { fd, address })
+        Ok(Outgoing { fd: new_socket(kind)?, kind, address })
     }
 
     /// Tries to connect, without waiting.
     pub(crate) fn attempt(self) -> Result<Attempt, Errno> {
         match rustix::net::connect(&self.fd, &self.address) {
-            Ok(()) => Ok(Attempt::Connected(self.fd)),
+            Ok(()) => Ok(Attempt::Connected(self.fd, self.kind)),
             // A Unix socket has no connection in progress: it says that the queue is full (connect(2)).
             Err(Errno::AGAIN | Errno::INTR) => Ok(Attempt::Later(self)),
             Err(e) => Err(e),
@@ -125,17 +147,17 @@ mod tests {
     fn the_path_must_be_free_and_only_our_own_file_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v.sock");
-        let ours = Listener::bind(&path).unwrap();
-        assert!(matches!(Listener::bind(&path), Err(VsockError::PathExists { .. })));
+        let ours = Listener::bind(&path, SocketType::STREAM).unwrap();
+        assert!(matches!(Listener::bind(&path, SocketType::STREAM), Err(VsockError::PathExists { .. })));
         drop(ours);
         assert!(!path.exists());
 
         // A socket that nobody listens on any more is still somebody's file.
         drop(UnixListener::bind(&path).unwrap());
-        assert!(matches!(Listener::bind(&path), Err(VsockError::PathExists { .. })));
+        assert!(matches!(Listener::bind(&path, SocketType::STREAM), Err(VsockError::PathExists { .. })));
         fs::remove_file(&path).unwrap();
 
-        let ours = Listener::bind(&path).unwrap();
+        let ours = Listener::bind(&path, SocketType::STREAM).unwrap();
         fs::rename(&path, dir.path().join("moved")).unwrap();
         let theirs = UnixListener::bind(&path).unwrap();
         drop(ours);
@@ -145,6 +167,6 @@ mod tests {
         drop(theirs);
         assert!(path.exists(), "a file that we did not create was removed");
         let nowhere = dir.path().join("no/such/dir");
-        assert!(matches!(Listener::bind(&nowhere), Err(VsockError::Listen { .. })));
+        assert!(matches!(Listener::bind(&nowhere, SocketType::SEQPACKET), Err(VsockError::Listen { .. })));
     }
 }

@@ -9,6 +9,7 @@ use rustix::net::RecvFlags;
 
 use super::super::connections::Timers;
 use super::hybrid::{Connect, LINE_LIMIT, LineReader, Progress, Refusal};
+use crate::virtio::dev::vsock::spec::SocketType;
 
 /// One client, ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +37,7 @@ enum Stage {
 #[derive(Debug)]
 struct Client {
     fd: OwnedFd,
+    kind: SocketType,
     stage: Stage,
     deadline: Option<Instant>,
 }
@@ -60,10 +62,10 @@ impl Lobby {
     }
 
     /// A new client, which is to send its line by `deadline`.
-    pub(crate) fn admit(&mut self, fd: OwnedFd, deadline: Option<Instant>) -> ClientId {
+    pub(crate) fn admit(&mut self, fd: OwnedFd, kind: SocketType, deadline: Option<Instant>) -> ClientId {
         let id = ClientId(self.next);
         self.next = self.next.wrapping_add(1);
-        self.clients.insert(id, Client { fd, stage: Stage::Line(LineReader::new()), deadline });
+        self.clients.insert(id, Client { fd, kind, stage: Stage::Line(LineReader::new()), deadline });
         self.timers.set(id, deadline);
         id
     }
@@ -75,9 +77,12 @@ impl Lobby {
 
     /// Reads what a client sent, up to the end of its line. The rest stays in the socket.
     pub(crate) fn hear(&mut self, id: ClientId) -> Heard {
-        let Some(Client { fd, stage: Stage::Line(reader), .. }) = self.clients.get_mut(&id) else {
+        let Some(Client { fd, kind, stage: Stage::Line(reader), .. }) = self.clients.get_mut(&id) else {
             return Heard::Nothing;
         };
+        if *kind == SocketType::SEQPACKET {
+            return hear_message(fd, reader);
+        }
         let mut buffer = [0; LINE_LIMIT];
         loop {
             let Some(room) = buffer.get_mut(..reader.room()) else { return Heard::Bad(Refusal::TooLong) };
@@ -120,9 +125,9 @@ impl Lobby {
     }
 
     /// Takes a client out.
-    pub(crate) fn remove(&mut self, id: ClientId) -> Option<OwnedFd> {
+    pub(crate) fn remove(&mut self, id: ClientId) -> Option<(OwnedFd, SocketType)> {
         self.timers.set(id, None);
-        self.clients.remove(&id).map(|c| c.fd)
+        self.clients.remove(&id).map(|c| (c.fd, c.kind))
     }
 
     /// The earliest deadline.
@@ -141,6 +146,24 @@ impl Lobby {
     }
 }
 
+/// Where messages are kept apart, the line is one, and nothing else is in it.
+fn hear_message(fd: &OwnedFd, reader: &mut LineReader) -> Heard {
+    let mut buffer = [0; LINE_LIMIT];
+    let (seen, whole) = match rustix::net::recv(fd, &mut buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+        Ok(lengths) => lengths,
+        Err(Errno::AGAIN | Errno::INTR) => return Heard::More,
+        Err(_) => return Heard::Bad(Refusal::Malformed),
+    };
+    if whole > seen {
+        return Heard::Bad(Refusal::TooLong);
+    }
+    match reader.feed(buffer.get(..seen).unwrap_or_default()) {
+        (taken, Progress::Line(connect)) if taken == seen => Heard::Line(connect),
+        (_, Progress::Bad(why)) => Heard::Bad(why),
+        _ => Heard::Bad(Refusal::Malformed),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +174,7 @@ mod tests {
     fn client(lobby: &mut Lobby) -> (ClientId, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (lobby.admit(ours.into(), None), theirs)
+        (lobby.admit(ours.into(), SocketType::STREAM, None), theirs)
     }
 
     #[test]
@@ -170,7 +193,7 @@ mod tests {
         lobby.hold(id, connect, None);
         assert_eq!(lobby.hear(id), Heard::Nothing);
         let mut rest = String::new();
-        UnixStream::from(lobby.remove(id).unwrap()).read_to_string(&mut rest).unwrap();
+        UnixStream::from(lobby.remove(id).unwrap().0).read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "all of this\nis data");
         assert_eq!(lobby.len(), 0);
     }

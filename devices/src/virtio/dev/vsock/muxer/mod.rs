@@ -4,6 +4,7 @@ mod bounce;
 pub mod hybrid;
 mod listener;
 mod lobby;
+mod messages;
 mod socket;
 mod vectored;
 

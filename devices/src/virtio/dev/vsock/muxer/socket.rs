@@ -9,11 +9,13 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::bounce::Bounce;
 use super::hybrid::{self, Refusal};
+use super::messages::Messages;
 use super::vectored;
+use crate::virtio::dev::vsock::spec::{Message, SocketType};
 use crate::virtio::queue::{Reader, Writer};
 
-/// Bytes copied at a time on the way into a bounce buffer.
-const COPY: usize = 4096;
+/// Bytes of a client's that are read before it is told why it is refused.
+const SINK: usize = 4096;
 
 /// What came of giving bytes to the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +31,8 @@ pub(crate) enum Sent {
 /// What came of asking the host for bytes.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// So many.
-    Bytes(usize),
+    /// So many, and whether a message ends with them.
+    Bytes(usize, Message),
     /// None for now.
     Nothing,
     /// None ever again.
@@ -41,19 +43,30 @@ pub(crate) enum Received {
     Memory,
 }
 
-/// A stream socket, connected to a program on the host, and what waits to be written to it.
+/// A socket connected to a program on the host, and what waits to be written to it.
 #[derive(Debug)]
 pub(crate) struct HostSocket {
     fd: OwnedFd,
-    bounce: Bounce,
+    waiting: Waiting,
     /// A client whose CONNECT has not been answered.
     unanswered: bool,
 }
 
+#[derive(Debug)]
+enum Waiting {
+    Stream(Bounce),
+    Messages(Messages),
+}
+
 impl HostSocket {
     /// A connected, non-blocking socket, for which at most `limit` bytes may wait.
-    pub(crate) fn new(fd: OwnedFd, limit: u32, unanswered: bool) -> Self {
-        HostSocket { fd, bounce: Bounce::new(limit as usize), unanswered }
+    pub(crate) fn new(fd: OwnedFd, kind: SocketType, limit: u32, unanswered: bool) -> Result<Self, Errno> {
+        let limit = limit as usize;
+        let waiting = match kind {
+            SocketType::SEQPACKET => Waiting::Messages(Messages::new(&fd, limit)?),
+            _ => Waiting::Stream(Bounce::new(limit)),
+        };
+        Ok(HostSocket { fd, waiting, unanswered })
     }
 
     /// Whether it is a client that waits for the answer to its CONNECT.
@@ -72,53 +85,43 @@ impl HostSocket {
         refuse(&self.fd, refusal);
     }
 
-    /// Gives the host the next `len` bytes of `from`, what it does not take is kept.
-    pub(crate) fn send(&mut self, from: &mut Reader<'_>, len: usize, mem: &SharedMemory) -> Sent {
-        let mut took = 0usize;
-        while self.bounce.is_empty() && took < len {
-            let segments = from.segments(len.saturating_sub(took));
-            match mem.with_slices(&segments, |slices| vectored::send(self.fd.as_fd(), slices)) {
-                Ok(Ok(n)) => took = took.saturating_add(from.skip(n)),
-                Ok(Err(e)) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Ok(Err(_)) => return Sent::HungUp,
-                Err(_) => return Sent::Lost,
+    /// Gives the host the next `len` bytes of `from`; what it does not take is kept.
+    pub(crate) fn send(
+        &mut self,
+        from: &mut Reader<'_>,
+        len: usize,
+        flags: Message,
+        mem: &SharedMemory,
+    ) -> Sent {
+        match &mut self.waiting {
+            Waiting::Messages(messages) => messages.send(&self.fd, from, len, flags, mem),
+            Waiting::Stream(bounce) => {
+                let mut took = 0usize;
+                while bounce.is_empty() && took < len {
+                    let segments = from.segments(len.saturating_sub(took));
+                    match mem.with_slices(&segments, |slices| vectored::send(self.fd.as_fd(), slices)) {
+                        Ok(Ok(n)) => took = took.saturating_add(from.skip(n)),
+                        Ok(Err(e)) if e.kind() == io::ErrorKind::WouldBlock => break,
+                        Ok(Err(_)) => return Sent::HungUp,
+                        Err(_) => return Sent::Lost,
+                    }
+                }
+                if bounce.fill(from, len.saturating_sub(took)) { Sent::Took(took) } else { Sent::Lost }
             }
         }
-        match self.keep(from, len.saturating_sub(took)) {
-            true => Sent::Took(took),
-            false => Sent::Lost,
-        }
-    }
-
-    /// Copies bytes that the host did not take. False if they are lost.
-    fn keep(&mut self, from: &mut Reader<'_>, len: usize) -> bool {
-        if len == 0 {
-            return true;
-        }
-        if !matches!(self.bounce.reserve(len), Ok(true)) {
-            return false;
-        }
-        let mut chunk = [0; COPY];
-        let mut left = len;
-        while left > 0 {
-            let Some(chunk) = chunk.get_mut(..left.min(COPY)) else { return false };
-            if from.read_exact(chunk).is_err() {
-                return false;
-            }
-            self.bounce.push(chunk);
-            left = left.saturating_sub(chunk.len());
-        }
-        true
     }
 
     /// Writes what waits; how much the host took of it.
     pub(crate) fn flush(&mut self) -> Sent {
+        let bounce = match &mut self.waiting {
+            Waiting::Messages(messages) => return messages.flush(&self.fd),
+            Waiting::Stream(bounce) => bounce,
+        };
         let mut took = 0usize;
-        while !self.bounce.is_empty() {
-            match rustix::net::send(&self.fd, self.bounce.front(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
-            {
+        while !bounce.is_empty() {
+            match rustix::net::send(&self.fd, bounce.front(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(n) => {
-                    self.bounce.took(n);
+                    bounce.took(n);
                     took = took.saturating_add(n);
                 }
                 Err(Errno::INTR) => {}
@@ -131,15 +134,28 @@ impl HostSocket {
 
     /// Throws away what waits.
     pub(crate) fn discard(&mut self) {
-        self.bounce.discard();
+        match &mut self.waiting {
+            Waiting::Stream(bounce) => bounce.discard(),
+            Waiting::Messages(messages) => messages.discard(),
+        }
     }
 
-    /// Reads at most `max` bytes into the guest's memory.
-    pub(crate) fn receive(&self, into: &Writer<'_>, max: usize, mem: &SharedMemory) -> Received {
+    /// Reads at most `max` bytes into the guest's memory. `longest`: the longest message that the guest
+    /// has room for.
+    pub(crate) fn receive(
+        &mut self,
+        into: &Writer<'_>,
+        max: usize,
+        longest: usize,
+        mem: &SharedMemory,
+    ) -> Received {
+        if let Waiting::Messages(messages) = &mut self.waiting {
+            return messages.receive(&self.fd, into, max, longest, mem);
+        }
         let segments = into.segments(max);
         match mem.with_slices(&segments, |slices| vectored::receive(self.fd.as_fd(), slices)) {
             Ok(Ok(0)) => Received::End,
-            Ok(Ok(n)) => Received::Bytes(n),
+            Ok(Ok(n)) => Received::Bytes(n, Message::empty()),
             Ok(Err(e)) if e.kind() == io::ErrorKind::WouldBlock => Received::Nothing,
             Ok(Err(_)) => Received::Failed,
             Err(_) => Received::Memory,
@@ -160,7 +176,10 @@ impl HostSocket {
     /// Bytes of memory held for what waits.
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
-        self.bounce.capacity()
+        match &self.waiting {
+            Waiting::Stream(bounce) => bounce.capacity(),
+            Waiting::Messages(messages) => messages.held(),
+        }
     }
 }
 
@@ -173,7 +192,7 @@ impl AsRawFd for HostSocket {
 /// Tells a client that it gets no connection. The socket is to be closed then.
 pub(crate) fn refuse(fd: &OwnedFd, refusal: Refusal) {
     // What the client sent is read, or the close would tell it of an error before it saw the answer.
-    let mut sink = [0; COPY];
+    let mut sink = [0; SINK];
     for _ in 0..4 {
         if !matches!(rustix::net::recv(fd, &mut sink, RecvFlags::DONTWAIT), Ok((n, _)) if n > 0) {
             break;
@@ -186,4 +205,39 @@ pub(crate) fn refuse(fd: &OwnedFd, refusal: Refusal) {
 fn send_line(fd: &OwnedFd, line: &str) -> io::Result<()> {
     let n = rustix::net::send(fd, line.as_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
     if n == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn bytes_stay_in_order_when_the_host_reads_before_the_rest_is_written() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut socket = HostSocket::new(ours.into(), SocketType::STREAM, 1 << 20, false).unwrap();
+        let mem = SharedMemory::for_test(1 << 20);
+        let data: Vec<u8> = (0..1u32 << 18).flat_map(u32::to_le_bytes).collect();
+        mem.write(0, &data).unwrap();
+        let half = 1u32 << 19;
+        let no_flags = Message::empty();
+        let (first, second) = ([(0, half)], [(half.into(), half)]);
+        let sent = socket.send(&mut Reader::new(&mem, &first), half as usize, no_flags, &mem);
+        assert!(matches!(sent, Sent::Took(n) if n > 0 && n < half as usize), "{sent:?}");
+        let mut all = vec![0; 100_000];
+        theirs.read_exact(&mut all).unwrap();
+        // There is room in the socket now, but these bytes are not next.
+        let sent = socket.send(&mut Reader::new(&mem, &second), half as usize, no_flags, &mem);
+        assert_eq!(sent, Sent::Took(0));
+        while all.len() < data.len() {
+            assert!(matches!(socket.flush(), Sent::Took(_)));
+            let mut some = vec![0; 1 << 16];
+            let n = theirs.read(&mut some).unwrap();
+            all.extend_from_slice(&some[..n]);
+        }
+        assert!(all == data);
+        assert_eq!(socket.held(), 0);
+    }
 }

@@ -31,6 +31,8 @@ pub(super) struct Rig {
     pub(super) h: Harness,
     pub(super) cid: u64,
     pub(super) path: PathBuf,
+    /// The kind of socket that the guest's packets are about.
+    pub(super) kind: SocketType,
     buffers: HashMap<u16, Vec<Buffer>>,
     /// A buffer is posted for each that comes back.
     refill: bool,
@@ -72,7 +74,16 @@ impl Rig {
         change(&mut config);
         let device = Vsock::new(config).unwrap();
         let h = Harness::new(&[256, 256, 16], Features::empty());
-        Rig { device, h, cid, path, buffers: HashMap::new(), refill: false, _dir: dir }
+        Rig {
+            device,
+            h,
+            cid,
+            path,
+            kind: SocketType::STREAM,
+            buffers: HashMap::new(),
+            refill: false,
+            _dir: dir,
+        }
     }
 
     /// An active device; the guest has posted no buffers.
@@ -88,10 +99,15 @@ impl Rig {
     }
 
     pub(super) fn with(change: impl FnOnce(&mut VsockConfig)) -> Rig {
-        let mut rig = Rig::starved(change);
-        rig.post(100, 4096);
-        rig.refill = true;
+        let mut rig = Rig::asleep(change);
+        rig.activate_and_refill();
         rig
+    }
+
+    pub(super) fn activate_and_refill(&mut self) {
+        self.activate();
+        self.post(100, 4096);
+        self.refill = true;
     }
 
     pub(super) fn activate(&mut self) {
@@ -140,7 +156,7 @@ impl Rig {
             src_port: guest.into(),
             dst_port: host.into(),
             len: 0.into(),
-            socket_type: SocketType::STREAM,
+            socket_type: self.kind,
             op,
             flags: 0.into(),
             buf_alloc: GUEST_BUFFER.into(),
@@ -243,16 +259,6 @@ impl Rig {
         let packet = self.recv_but_credit();
         assert_eq!(packet.op(), Operation::RW, "{packet:?}");
         packet.data
-    }
-
-    /// Data to the guest until there are `len` bytes. The guest passes all of it on at once.
-    pub(super) fn recv_data(&mut self, guest: u32, host: u32, len: usize) -> Vec<u8> {
-        let mut all = Vec::new();
-        while all.len() < len {
-            all.extend(self.expect_data());
-            self.credit(guest, host, GUEST_BUFFER, all.len() as u32);
-        }
-        all
     }
 
     pub(super) fn listen(&self, port: u32) -> UnixListener {

@@ -11,12 +11,12 @@ use cloister_coco::memory::SharedMemory;
 use rustix::io::Errno;
 
 use super::super::config::VsockConfig;
-use super::super::connections::{Action, Ended, Instance, Limits, Table, after};
+use super::super::connections::{Action, Ended, Instance, Kinds, Limits, NoConnection, Table, after};
 use super::super::counters::Counters;
 use super::super::muxer::hybrid::{Connect, Refusal};
 use super::super::muxer::{Attempt, ClientId, Heard, HostSocket, Listener, Lobby, Outgoing, Sent, refuse};
-use super::super::spec::{Header, SocketType};
-use super::{DEADLINE, FIRST_SOCKET, LISTENER, both_ways};
+use super::super::spec::{Header, Message, SocketType};
+use super::{DEADLINE, FIRST_SOCKET, LISTENER, SEQPACKET_LISTENER, both_ways};
 use crate::virtio::queue::Reader;
 use crate::virtio::worker::{Ctx, Interest, Ready, Token};
 
@@ -33,7 +33,7 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(in super::super) struct Host {
     config: VsockConfig,
-    listener: Arc<Listener>,
+    listeners: Arc<[Listener]>,
     pub(super) counters: Arc<Counters>,
     /// The guest is to be told that it was restored.
     pub(super) restored: Arc<AtomicBool>,
@@ -51,7 +51,7 @@ pub(in super::super) struct Host {
 impl Host {
     pub(super) fn new(
         config: VsockConfig,
-        listener: Arc<Listener>,
+        listeners: Arc<[Listener]>,
         counters: Arc<Counters>,
         restored: Arc<AtomicBool>,
     ) -> Self {
@@ -64,7 +64,7 @@ impl Host {
         Host {
             table: Table::new(config.cid, limits, Arc::clone(&counters)),
             config,
-            listener,
+            listeners,
             counters,
             restored,
             sockets: HashMap::new(),
@@ -78,15 +78,15 @@ impl Host {
     }
 
     /// The driver is there.
-    pub(super) fn start(&mut self, seqpacket: bool) {
-        self.table.restart(seqpacket);
+    pub(super) fn start(&mut self, kinds: Kinds) {
+        self.table.restart(kinds);
         self.driver = true;
     }
 
     /// The driver is gone, and its connections with it.
     pub(super) fn stop(&mut self) {
         self.driver = false;
-        self.table.restart(false);
+        self.table.restart(Kinds::STREAM);
         for (_, socket) in self.sockets.drain() {
             if socket.unanswered() {
                 socket.refuse(Refusal::Reset);
@@ -111,7 +111,9 @@ impl Host {
 
     /// Watches the listener and every socket from before: for a worker that begins.
     pub(super) fn register(&self, ctx: &mut Ctx) -> io::Result<()> {
-        ctx.register(&*self.listener, LISTENER, Interest::READABLE)?;
+        for (listener, token) in self.listeners.iter().zip([LISTENER, SEQPACKET_LISTENER]) {
+            ctx.register(listener, token, Interest::READABLE)?;
+        }
         for (id, fd) in self.lobby.sockets() {
             ctx.register(fd, client_token(id), both_ways())?;
         }
@@ -155,9 +157,15 @@ impl Host {
     /// Lets clients in.
     pub(super) fn accept(&mut self, ctx: &mut Ctx) {
         self.accept_again = None;
+        for listener in &*Arc::clone(&self.listeners) {
+            self.accept_from(listener, ctx);
+        }
+    }
+
+    fn accept_from(&mut self, listener: &Listener, ctx: &mut Ctx) {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
-                Ok(fd) => self.admit(fd, ctx),
+            match listener.accept() {
+                Ok(fd) => self.admit(fd, listener.kind(), ctx),
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(_) => {
@@ -171,13 +179,13 @@ impl Host {
         ctx.again(LISTENER);
     }
 
-    fn admit(&mut self, fd: OwnedFd, ctx: &mut Ctx) {
+    fn admit(&mut self, fd: OwnedFd, kind: SocketType, ctx: &mut Ctx) {
         if self.table.len().saturating_add(self.lobby.len()) >= self.config.max_connections {
             self.counters.over_limit.one();
             return refuse(&fd, Refusal::Limit);
         }
         let raw = fd.as_raw_fd();
-        let id = self.lobby.admit(fd, after(Instant::now(), self.config.timeouts.line));
+        let id = self.lobby.admit(fd, kind, after(Instant::now(), self.config.timeouts.line));
         if ctx.register(&raw, client_token(id), both_ways()).is_err() {
             self.counters.host_errors.one();
             self.lobby.remove(id);
@@ -214,12 +222,12 @@ impl Host {
         let heard = self.lobby.hear(id);
         if let Heard::Bad(why) = heard {
             self.counters.bad_lines.one();
-            if let Some(fd) = self.lobby.remove(id) {
+            if let Some((fd, _)) = self.lobby.remove(id) {
                 dismiss(fd, why, ctx);
             }
         } else if ready.contains(Ready::WRITE_CLOSED) {
             // It is gone, and cannot be answered.
-            if let Some(fd) = self.lobby.remove(id) {
+            if let Some((fd, _)) = self.lobby.remove(id) {
                 let _ = ctx.deregister(&fd);
             }
         } else if let Heard::Line(connect) = heard {
@@ -235,16 +243,30 @@ impl Host {
 
     /// Asks the guest for a connection.
     fn connect_client(&mut self, id: ClientId, connect: Connect, deadline: Option<Instant>, ctx: &mut Ctx) {
-        let Some(fd) = self.lobby.remove(id) else { return };
-        let clients = self.lobby.len();
-        match self.table.host_request(connect.port, SocketType::STREAM, clients, deadline) {
-            Err(_) => dismiss(fd, Refusal::Limit, ctx),
+        let Some((fd, kind)) = self.lobby.remove(id) else { return };
+        match self.table.host_request(connect.port, kind, self.lobby.len(), deadline) {
+            Err(NoConnection::Full) => dismiss(fd, Refusal::Limit, ctx),
+            Err(NoConnection::Kind) => dismiss(fd, Refusal::Refused, ctx),
             Ok(instance) => {
                 let watched = ctx.reregister(&fd, connection_token(instance), both_ways());
-                self.sockets.insert(instance, HostSocket::new(fd, BUFFER, true));
+                self.keep(instance, fd, kind, true);
                 if watched.is_err() {
                     self.table.host_failed(instance, &mut self.actions);
                 }
+            }
+        }
+    }
+
+    /// Keeps a connection's socket. False if the host lacks what it takes.
+    fn keep(&mut self, instance: Instance, fd: OwnedFd, kind: SocketType, unanswered: bool) -> bool {
+        match HostSocket::new(fd, kind, BUFFER, unanswered) {
+            Ok(socket) => {
+                self.sockets.insert(instance, socket);
+                true
+            }
+            Err(_) => {
+                self.table.host_failed(instance, &mut self.actions);
+                false
             }
         }
     }
@@ -295,20 +317,29 @@ impl Host {
         self.table.packet(header, self.lobby.len(), Instant::now(), &mut self.actions);
         for action in std::mem::take(&mut self.actions) {
             match action {
-                Action::Deliver { instance, len, .. } => self.deliver(instance, len, &mut data, mem),
+                Action::Deliver { instance, len, flags } => {
+                    self.deliver(instance, len, flags, &mut data, mem)
+                }
                 other => self.one(other, ctx),
             }
         }
         self.act(ctx);
     }
 
-    fn deliver(&mut self, instance: Instance, len: u32, data: &mut Reader<'_>, mem: &SharedMemory) {
+    fn deliver(
+        &mut self,
+        instance: Instance,
+        len: u32,
+        flags: Message,
+        data: &mut Reader<'_>,
+        mem: &SharedMemory,
+    ) {
         let wanted = len as usize;
         let Some(socket) = self.sockets.get_mut(&instance).filter(|_| wanted <= data.remaining()) else {
             // The header promises more than there is.
             return self.table.unreadable(instance, &mut self.actions);
         };
-        let sent = socket.send(data, wanted, mem);
+        let sent = socket.send(data, wanted, flags, mem);
         self.counters.tx_bytes.add(len.into());
         if let Sent::Took(n) = sent {
             self.counters.tx_bounced_bytes.add(wanted.saturating_sub(n) as u64);
@@ -327,10 +358,12 @@ impl Host {
 
     fn one(&mut self, action: Action, ctx: &mut Ctx) {
         match action {
-            Action::Connect { instance, port, .. } => match Outgoing::new(&self.config.path, port) {
-                Ok(outgoing) => self.attempt(instance, outgoing, ctx),
-                Err(_) => self.table.host_refused(instance, &mut self.actions),
-            },
+            Action::Connect { instance, port, socket_type } => {
+                match Outgoing::new(&self.config.path, port, socket_type) {
+                    Ok(outgoing) => self.attempt(instance, outgoing, ctx),
+                    Err(_) => self.table.host_refused(instance, &mut self.actions),
+                }
+            }
             Action::Established { instance, host_port } => {
                 let answered = self.sockets.get_mut(&instance).map(|s| s.accept(host_port));
                 if !matches!(answered, Some(Ok(()))) {
@@ -363,12 +396,13 @@ impl Host {
 
     fn attempt(&mut self, instance: Instance, outgoing: Outgoing, ctx: &mut Ctx) {
         match outgoing.attempt() {
-            Ok(Attempt::Connected(fd)) => {
+            Ok(Attempt::Connected(fd, kind)) => {
                 if ctx.register(&fd, connection_token(instance), both_ways()).is_err() {
                     return self.table.host_failed(instance, &mut self.actions);
                 }
-                self.sockets.insert(instance, HostSocket::new(fd, BUFFER, false));
-                self.table.host_connected(instance);
+                if self.keep(instance, fd, kind, false) {
+                    self.table.host_connected(instance);
+                }
             }
             Ok(Attempt::Later(outgoing)) => {
                 self.outgoing.insert(instance, outgoing);

@@ -16,6 +16,7 @@ pub(super) use host::Host;
 pub(super) use rings::Rings;
 
 use super::config::VsockConfig;
+use super::connections::Kinds;
 use super::counters::Counters;
 use super::muxer::Listener;
 use crate::virtio::queue::QueueError;
@@ -25,6 +26,7 @@ const RX: Token = Token(0);
 const TX: Token = Token(1);
 const EVENT: Token = Token(2);
 const LISTENER: Token = Token(3);
+const SEQPACKET_LISTENER: Token = Token(4);
 /// Tokens of sockets come after those of queues: even ones are clients', odd ones connections'.
 const FIRST_SOCKET: usize = 16;
 /// The only timer of the worker's: the earliest of all deadlines.
@@ -41,16 +43,16 @@ impl VsockHandler {
     /// No clients, no driver.
     pub(super) fn new(
         config: VsockConfig,
-        listener: Arc<Listener>,
+        listeners: Arc<[Listener]>,
         counters: Arc<Counters>,
         restored: Arc<AtomicBool>,
     ) -> Self {
-        VsockHandler { host: Host::new(config, listener, counters, restored), rings: None }
+        VsockHandler { host: Host::new(config, listeners, counters, restored), rings: None }
     }
 
     /// The driver is there. To be called between two workers.
-    pub(super) fn activate(&mut self, rings: Rings, seqpacket: bool) {
-        self.host.start(seqpacket);
+    pub(super) fn activate(&mut self, rings: Rings, kinds: Kinds) {
+        self.host.start(kinds);
         self.rings = Some(rings);
     }
 
@@ -136,7 +138,7 @@ impl Handler for VsockHandler {
                     Err(e) => self.fail(&e),
                 }
             }
-            LISTENER => {
+            LISTENER | SEQPACKET_LISTENER => {
                 self.host.accept(ctx);
                 self.host.start_held(ctx);
             }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::super::connections::{Instance, Turn};
 use super::super::muxer::Received;
-use super::super::spec::{HEADER_SIZE, Header, Message, Operation};
+use super::super::spec::{HEADER_SIZE, Header, Operation};
 use super::{Host, Rings};
 use crate::virtio::queue::{QueueError, Writer};
 use crate::virtio::worker::Ctx;
@@ -97,7 +97,8 @@ impl Host {
         mut writer: Writer<'_>,
         mem: &cloister_coco::memory::SharedMemory,
     ) -> Filled {
-        let Some(socket) = self.sockets.get(&instance) else {
+        let longest = self.table.guest_buffer(instance) as usize;
+        let Some(socket) = self.sockets.get_mut(&instance) else {
             self.table.set_readable(instance, false);
             return Filled::Untouched;
         };
@@ -107,10 +108,10 @@ impl Host {
             self.counters.rx_bad_chains.one();
             return Filled::With(0);
         }
-        match socket.receive(&writer, room.min(MAX_DATA) as usize, mem) {
-            Received::Bytes(n) => {
+        match socket.receive(&writer, room.min(MAX_DATA) as usize, longest, mem) {
+            Received::Bytes(n, flags) => {
                 let len = u32::try_from(n).unwrap_or(u32::MAX);
-                let header = self.table.data_header(instance, len, Message::empty());
+                let header = self.table.data_header(instance, len, flags);
                 if !header.is_some_and(|header| self.write_header(&mut front, &header)) {
                     // The page turned private just now, and bytes of the stream are gone with it.
                     self.table.unreadable(instance, &mut self.actions);
