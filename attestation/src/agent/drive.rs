@@ -5,6 +5,8 @@ use core::fmt;
 
 use super::{AgentError, AgentSession, EvidenceProvider, Progress, Secret, Step};
 use crate::Random;
+use crate::protocol::message::ErrorMessage;
+use crate::protocol::{ErrorClass, Frame, FrameType};
 
 /// Why a stream failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,21 @@ pub trait Transport {
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, TransportError>;
 }
 
+/// Tells the broker that this guest gives up. One byte of reason; the rest is nobody's business.
+fn say_goodbye(transport: &mut dyn Transport, error: AgentError) {
+    let class = match error {
+        AgentError::Refused(_) | AgentError::Transport(_) => return,
+        AgentError::Protocol(_) => ErrorClass::MALFORMED,
+        AgentError::Evidence(_) => ErrorClass::NO_EVIDENCE,
+        AgentError::UnsupportedChallenge => ErrorClass::UNSUPPORTED,
+        _ => ErrorClass::DENIED,
+    };
+    if let Ok(frame) = Frame::new(FrameType::ERROR, &ErrorMessage { class }.encode()) {
+        // If it does not arrive, the broker sees the connection close.
+        let _ = transport.send(frame.bytes());
+    }
+}
+
 /// Runs one attempt from HELLO to CONFIRM and returns the secrets.
 pub fn attest(
     transport: &mut dyn Transport,
@@ -58,7 +75,7 @@ pub fn attest(
         while !input.is_empty() {
             let progress = session.on_bytes(&mut input, provider);
             session.take_steps().iter().for_each(&mut *on_step);
-            match progress? {
+            match progress.inspect_err(|error| say_goodbye(transport, *error))? {
                 Progress::NeedMore => {}
                 Progress::Send(bytes) => transport.send(&bytes)?,
                 Progress::Done { send, secrets } => {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::dance::frame;
 use super::*;
-use crate::agent::{Transport, TransportError, attest};
-use crate::protocol::{Frame, FrameType, ProtocolError};
+use crate::agent::{AgentError, Transport, TransportError, attest};
+use crate::protocol::{ErrorClass, Frame, FrameType, ProtocolError};
 use crate::testing::launch::{broker, config, guest};
 use crate::testing::policy;
 
@@ -61,6 +61,18 @@ fn secrets_go_over_a_socket() {
     handle.stop();
     let events = events.lock().unwrap();
     assert!(matches!(events.last(), Some(BrokerEvent::Confirmed { .. })), "{events:#?}");
+}
+
+#[test]
+fn a_guest_of_another_launch_says_goodbye() {
+    let ours = broker();
+    let (directory, handle, events) = listen(&ours);
+    let mut wire = Wire(connect(&directory));
+    let error = attest(&mut wire, &mut guest(&broker()), &["disk-key"], os_random, &mut |_| ()).unwrap_err();
+    assert_eq!(error, AgentError::HostDataMismatch);
+    handle.stop();
+    let events = events.lock().unwrap();
+    assert_eq!(events.last(), Some(&BrokerEvent::Refused(Refusal::Guest(ErrorClass::DENIED))));
 }
 
 fn with_limits(change: impl FnOnce(&mut Limits)) -> Broker {

@@ -136,3 +136,39 @@ fn check_product(report: &Report, chain: &Chain) -> Result<(), Rejection> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::AwsLc;
+    use crate::sim_pki;
+
+    #[test]
+    fn an_issuer_may_sign_certificates() {
+        let leaf = Certificate::from_der(sim_pki::VCEK_DER).unwrap();
+        let ask = Certificate::from_der(sim_pki::ASK_DER).unwrap();
+        assert_eq!(signed_by((Role::Vcek, &leaf), (Role::Ask, &ask), &AwsLc), Ok(()));
+
+        // The same key and name, but KeyUsage is cRLSign without keyCertSign.
+        let mut der = sim_pki::ASK_DER.to_vec();
+        let usage = b"\x55\x1d\x0f\x01\x01\xff\x04\x04\x03\x02\x01\x06";
+        let at = der.windows(usage.len()).position(|window| window == usage).unwrap();
+        der[at + usage.len() - 1] = 2;
+        let no_ca = Certificate::from_der(&der).unwrap();
+        let refused = signed_by((Role::Vcek, &leaf), (Role::Ask, &no_ca), &AwsLc);
+        assert_eq!(refused, Err(Rejection::NotCa { role: Role::Ask }));
+    }
+
+    #[test]
+    fn each_kind_of_key_has_its_intermediate() {
+        for root in PINNED {
+            let ask = Certificate::from_der(root.ask).unwrap();
+            assert_eq!(check_intermediate(&root, Role::Vcek, &ask), Ok(()));
+            assert!(check_intermediate(&root, Role::Vlek, &ask).is_err());
+            if let Some(asvk) = root.asvk.map(|der| Certificate::from_der(der).unwrap()) {
+                assert_eq!(check_intermediate(&root, Role::Vlek, &asvk), Ok(()));
+                assert!(check_intermediate(&root, Role::Vcek, &asvk).is_err());
+            }
+        }
+    }
+}

@@ -149,3 +149,18 @@ impl fmt::Display for Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_that_was_not_finished_accepts_nothing() {
+        let mut verdict = Verdict::open(b"");
+        verdict.pass("report", "good", "");
+        assert!(!verdict.accepted() && verdict.reason().is_none());
+        assert!(verdict.clone().close().accepted());
+        verdict.reject("vmpl", Rejection::VmplMismatch { found: 1, wanted: 0 });
+        assert!(!verdict.close().accepted());
+    }
+}
