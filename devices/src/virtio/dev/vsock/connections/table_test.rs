@@ -307,6 +307,16 @@ fn credit_is_told_when_it_was_low_and_when_it_is_asked_for() {
 }
 
 #[test]
+fn a_guest_that_sends_no_more_needs_no_credit() {
+    let mut b = Bench::new(8);
+    let instance = b.open(1, 2);
+    b.data(1, 2, BUFFER);
+    b.shutdown(1, 2, Shutdown::SEND);
+    b.with(|t, out| t.forwarded(instance, 100, out));
+    b.nothing_owed();
+}
+
+#[test]
 fn the_order_is_response_update_request_data() {
     let mut b = Bench::new(8);
     // A guest without any room, so that we have to ask.

@@ -51,8 +51,7 @@ fn data_right_behind_the_line() {
     rig.expect_silence();
     rig.send(99, request.host_port(), Operation::RESPONSE);
     assert_eq!(rig.expect(Operation::RW).data, b"and\nmore");
-    let shutdown = rig.expect(Operation::SHUTDOWN);
-    assert_eq!(shutdown.header.flags.get(), Shutdown::SEND.bits());
+    rig.expect_shutdown(Shutdown::SEND);
     rig.send_data(99, request.host_port(), b"answer");
     rig.shutdown(99, request.host_port(), Shutdown::all());
     assert_eq!(rest(client), format!("OK {}\nanswer", request.host_port()));

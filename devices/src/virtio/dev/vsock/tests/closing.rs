@@ -23,8 +23,7 @@ fn a_notification_socket() {
     host.write_all(b"noted").unwrap();
     assert_eq!(rig.expect(Operation::RW).data, b"noted");
     drop(host);
-    let shutdown = rig.expect(Operation::SHUTDOWN);
-    assert_eq!(shutdown.header.flags.get(), Shutdown::all().bits());
+    rig.expect_shutdown(Shutdown::all());
     rig.send(1, 52, Operation::RST);
     rig.expect_silence();
     assert!(rig.device.inspect(|h| h.is_idle()));
@@ -37,8 +36,7 @@ fn the_host_closes_its_sending_side_and_reads_on() {
     client.write_all(b"request").unwrap();
     client.shutdown(How::Write).unwrap();
     assert_eq!(rig.expect(Operation::RW).data, b"request");
-    let shutdown = rig.expect(Operation::SHUTDOWN);
-    assert_eq!(shutdown.header.flags.get(), Shutdown::SEND.bits());
+    rig.expect_shutdown(Shutdown::SEND);
     for piece in [&b"a long "[..], b"answer"] {
         rig.send_data(99, host, piece);
     }
@@ -114,8 +112,7 @@ fn a_host_that_reads_no_more() {
     let mut host = rig.guest_connects(1, 52);
     host.shutdown(How::Read).unwrap();
     rig.send_data(1, 52, b"into the void");
-    let shutdown = rig.expect(Operation::SHUTDOWN);
-    assert_eq!(shutdown.header.flags.get(), Shutdown::RECEIVE.bits());
+    rig.expect_shutdown(Shutdown::RECEIVE);
     host.write_all(b"but it writes").unwrap();
     assert_eq!(rig.expect(Operation::RW).data, b"but it writes");
 }
@@ -151,10 +148,7 @@ fn the_end_of_file_comes_after_the_last_byte() {
 fn a_guest_that_ignores_the_end_is_reset_in_time() {
     let mut rig = Rig::with(|c| c.timeouts.close = SOON);
     drop(rig.guest_connects(1, 52));
-    let mut flags = 0;
-    while flags != Shutdown::all().bits() {
-        flags = rig.expect(Operation::SHUTDOWN).header.flags.get();
-    }
+    rig.expect_shutdown(Shutdown::all());
     // Nothing happens but time.
     rig.expect(Operation::RST);
     assert!(rig.device.inspect(|h| h.is_idle()));

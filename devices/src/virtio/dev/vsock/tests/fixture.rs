@@ -229,6 +229,16 @@ impl Rig {
         packet
     }
 
+    /// Shutdowns up to `flags`: what is known of the host's end may come in one packet or in two.
+    pub(super) fn expect_shutdown(&mut self, flags: Shutdown) {
+        let mut said = Shutdown::empty();
+        while said != flags {
+            let more = Shutdown::from_bits(self.expect(Operation::SHUTDOWN).header.flags.get()).unwrap();
+            assert!(more.contains(said) && flags.contains(more) && more != said, "{more:?} after {said:?}");
+            said = more;
+        }
+    }
+
     /// Everything that the device had to say before now has been received: the next packet is the answer
     /// to a packet that we send now.
     pub(super) fn expect_silence(&mut self) {

@@ -140,6 +140,26 @@ fn a_page_that_turns_private_under_a_buffer_costs_that_buffer() {
 }
 
 #[test]
+fn no_byte_is_read_for_a_header_that_cannot_be_written() {
+    let mut rig = Rig::starved(|_| {});
+    let converter = Converter::plain(rig.h.mem.clone());
+    let private = (6 << 20) + PAGE_SIZE;
+    rig.post(1, 4096);
+    // The header would lie on one page and the data on the next.
+    rig.h.drivers[RX].add(&[Buffer::Writable(private + PAGE_SIZE - 44, 144)]);
+    rig.h.kick(RX);
+    let mut host = rig.guest_connects(1, 52);
+    // The worker has looked at the buffer, for want of data it left it where it is.
+    rig.device.inspect(|_| ());
+    converter.convert(private, 1, Target::Private).unwrap();
+    host.write_all(b"kept").unwrap();
+    assert_eq!(rig.h.completion(RX, TIMEOUT).unwrap().len, 0);
+    assert_eq!(rig.counters().rx_bad_chains.get(), 1);
+    rig.post(1, 4096);
+    assert_eq!(rig.expect(Operation::RW).data, b"kept", "bytes of the stream are lost");
+}
+
+#[test]
 fn a_broken_queue_needs_a_reset_and_a_reset_mends_it() {
     for broken in [RX, TX] {
         let mut rig = Rig::starved(|_| {});

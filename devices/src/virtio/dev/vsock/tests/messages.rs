@@ -138,7 +138,7 @@ fn the_host_s_messages_stay_apart_whatever_their_size() {
     assert!(all == long);
     assert_eq!(rig.expect_part(), (b"".to_vec(), Message::EOM));
     assert_eq!(rig.expect_part(), (b"last".to_vec(), Message::EOM));
-    assert_eq!(rig.expect(Operation::SHUTDOWN).header.flags.get(), Shutdown::all().bits());
+    rig.expect_shutdown(Shutdown::all());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! It runs also while there is no driver, so that clients who come early are answered in time; the
 //! handler goes from one thread to the next when the device is activated and reset.
 
+mod clients;
 mod host;
 mod rings;
 mod rx;

@@ -27,7 +27,10 @@ pub(in super::super) struct Rings {
 impl Rings {
     /// What the transport gave.
     pub(in super::super) fn take(mut activation: Activation) -> Result<Self, ActivateError> {
-        let rx = activation.take_queue(RX_QUEUE)?;
+        let mut rx = activation.take_queue(RX_QUEUE)?;
+        // New buffers are of interest only when there was none for a packet.
+        let refused = |source| ActivateError::Queue { index: RX_QUEUE, source };
+        rx.queue.disable_notifications().map_err(refused)?;
         let tx = activation.take_queue(TX_QUEUE)?;
         let event = activation.take_queue(EVENT_QUEUE).ok();
         let (mem, failure) = (activation.mem, activation.failure);

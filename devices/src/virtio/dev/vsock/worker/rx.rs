@@ -38,7 +38,6 @@ impl Rings {
                 self.rx.notify_driver()?;
                 return self.starve(host);
             };
-            self.starved = false;
             let (head, writer) = (chain.head(), chain.writer(&mem));
             let filled = if writer.remaining() < HEADER_SIZE {
                 host.counters.rx_small_buffers.one();
@@ -49,6 +48,9 @@ impl Rings {
             if let Filled::With(len) = filled {
                 self.rx.queue.pop()?;
                 self.rx.queue.push_used(head, len)?;
+                if std::mem::take(&mut self.starved) {
+                    self.rx.queue.disable_notifications()?;
+                }
             }
         }
         self.rx.notify_driver()?;

@@ -1,6 +1,6 @@
 //! From the guest.
 
-use super::super::spec::{HEADER_SIZE, Header};
+use super::super::spec::Header;
 use super::{Host, Rings};
 use crate::virtio::queue::{Chain, QueueError};
 use crate::virtio::worker::Ctx;
@@ -28,11 +28,9 @@ impl Rings {
     /// The header and the data may be cut into descriptors in any way.
     fn packet(&self, chain: &Chain, host: &mut Host, ctx: &mut Ctx) {
         let mut reader = chain.reader(&self.mem);
-        if reader.remaining() < HEADER_SIZE {
-            return host.counters.tx_bad_chains.one();
-        }
         match reader.read_obj::<Header>() {
             Ok(header) => host.packet(&header, reader, &self.mem, ctx),
+            // Too short for a header, or its page turned private just now.
             Err(_) => host.counters.tx_bad_chains.one(),
         }
     }
