@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::table_test::{BUFFER, CID, limits, packet};
 use super::*;
 use crate::virtio::dev::vsock::counters::Counters;
-use crate::virtio::dev::vsock::spec::{Header, Message, Operation, Shutdown, SocketType};
+use crate::virtio::dev::vsock::spec::{FEATURE_SEQPACKET, Header, Message, Operation, Shutdown, SocketType};
 
 const CONNECTIONS: usize = 12;
 
@@ -31,7 +31,7 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let numbers = prop_oneof![Just(0), Just(1), 0..BUFFER * 2, Just(BUFFER), any::<u32>()];
     let operation = prop_oneof![8 => 0u16..9, 4 => Just(5), 1 => any::<u16>()];
-    let kind = prop_oneof![20 => Just(1u16), 2 => Just(2), 1 => any::<u16>()];
+    let kind = prop_oneof![20 => Just(1u16), 8 => Just(2), 1 => any::<u16>()];
     let which = 0usize..CONNECTIONS;
     let a_packet =
         (0u32..4, 0u32..4, operation, numbers.clone(), any::<u32>(), numbers.clone(), numbers, kind)
@@ -101,6 +101,7 @@ impl Model {
 fn run(events: &[Event]) {
     let counters = Arc::new(Counters::default());
     let mut table = Table::new(CID, limits(CONNECTIONS), counters);
+    table.restart(Kinds::negotiated(FEATURE_SEQPACKET));
     let mut model = Model::default();
     let mut now = Instant::now();
     for event in events {

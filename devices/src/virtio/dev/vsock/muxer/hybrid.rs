@@ -6,6 +6,10 @@
 //!          ERR <reason>\n               otherwise, then the end of the stream
 //! ```
 //!
+//! The reason is one word: `malformed`, `bad-number`, `too-long`, `no-line` (in time), `no-driver` (in the
+//! guest, in time), `timeout` (no answer from the guest), `refused` (by the guest), `limit` (of
+//! connections), `reset` (of the device).
+//!
 //! The milliseconds are how long the client wants to wait in all, for a guest that is still booting.
 //! Pure: bytes go in, what they mean comes out. The line ends where its newline is; what follows it is
 //! data for the guest and is left alone.
@@ -56,14 +60,14 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::Malformed => "malformed, want: CONNECT <port>",
-            Refusal::BadNumber => "bad number",
-            Refusal::TooLong => "line too long",
-            Refusal::SlowLine => "no line in time",
-            Refusal::NoDriver => "no driver in the guest",
+            Refusal::Malformed => "malformed",
+            Refusal::BadNumber => "bad-number",
+            Refusal::TooLong => "too-long",
+            Refusal::SlowLine => "no-line",
+            Refusal::NoDriver => "no-driver",
             Refusal::Timeout => "timeout",
             Refusal::Refused => "refused",
-            Refusal::Limit => "too many connections",
+            Refusal::Limit => "limit",
             Refusal::Reset => "reset",
         })
     }
@@ -238,9 +242,20 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn answers_are_one_word() {
         assert_eq!(ok(1_073_741_824), "OK 1073741824\n");
         assert_eq!(err(Refusal::Refused), "ERR refused\n");
         assert_eq!(err(Refusal::Timeout), "ERR timeout\n");
+        for refusal in [
+            Refusal::Malformed,
+            Refusal::BadNumber,
+            Refusal::TooLong,
+            Refusal::SlowLine,
+            Refusal::NoDriver,
+            Refusal::Limit,
+            Refusal::Reset,
+        ] {
+            assert_eq!(err(refusal).split_whitespace().count(), 2, "{refusal}");
+        }
     }
 }

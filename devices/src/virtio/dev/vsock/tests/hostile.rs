@@ -1,6 +1,7 @@
 //! A guest that breaks every rule it can reach.
 
 use std::io::Write;
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use cloister_coco::memory::{Converter, PAGE_SIZE, Target};
@@ -208,7 +209,7 @@ enum Move {
 fn moves() -> impl Strategy<Value = Move> {
     let number = prop_oneof![Just(0u32), 0..3000u32, Just(OUR_BUFFER), any::<u32>()];
     let op = prop_oneof![10 => 1u16..8, 5 => Just(5), 5 => Just(1), 1 => any::<u16>()];
-    let kind = prop_oneof![30 => Just(1u16), 1 => any::<u16>()];
+    let kind = prop_oneof![30 => Just(1u16), 10 => Just(2), 1 => any::<u16>()];
     let ports = (0u32..6, prop_oneof![4 => 50u32..54, 1 => Just(1 << 30), 1 => any::<u32>()]);
     let packet = (ports, op, number.clone(), 0u16..3000, any::<u32>(), number.clone(), number, kind)
         .prop_map(|((guest, host), op, len, real, flags, alloc, fwd, kind)| {
@@ -220,13 +221,15 @@ fn moves() -> impl Strategy<Value = Move> {
 }
 
 fn play(moves: &[Move]) {
-    let mut rig = Rig::starved(|c| {
+    let mut rig = Rig::asleep(|c| {
         c.max_connections = 8;
         c.timeouts.close = Duration::from_millis(5);
         c.timeouts.response = Duration::from_millis(5);
     });
-    // One host that talks and reads, one that does neither, one that hangs up, and nobody.
-    let listeners = [rig.listen(50), rig.listen(51), rig.listen(52)];
+    rig.h.features |= FEATURE_SEQPACKET;
+    rig.activate();
+    // Hosts that talk and read or not, one that hangs up, and nobody.
+    let listeners = [rig.listen(50), UnixListener::from(rig.message_listener(51)), rig.listen(52)];
     for listener in &listeners {
         listener.set_nonblocking(true).unwrap();
     }

@@ -22,7 +22,7 @@ fn a_thousand_and_twenty_four_connections_and_then_one_more() {
     }
     rig.send(1024, 52, Operation::REQUEST);
     assert_eq!(rig.expect(Operation::RST).guest_port(), 1024);
-    assert_eq!(rest(rig.client()), "ERR too many connections\n");
+    assert_eq!(rest(rig.client()), "ERR limit\n");
     assert_eq!(rig.counters().over_limit.get(), 2);
     // All of them work.
     for (guest, host) in (0..1024).zip(&mut hosts) {
@@ -34,7 +34,7 @@ fn a_thousand_and_twenty_four_connections_and_then_one_more() {
     hosts.push(rig.guest_connects_to(&listener, 1024, 52));
     rig.send(78, 52, Operation::RST);
     let (_client, _) = rig.host_connects(5);
-    assert_eq!(rest(rig.client()), "ERR too many connections\n");
+    assert_eq!(rest(rig.client()), "ERR limit\n");
 }
 
 #[test]
@@ -44,10 +44,10 @@ fn clients_that_say_nothing_count_and_time_out() {
         c.timeouts.line = Duration::from_millis(50);
     });
     let (one, two, three) = (rig.client(), rig.client(), rig.client());
-    assert_eq!(rest(three), "ERR too many connections\n");
-    assert_eq!(rest(one), "ERR no line in time\n");
-    assert_eq!(rest(two), "ERR no line in time\n");
-    assert_eq!(rest(rig.client()), "ERR no line in time\n", "the slots are free again");
+    assert_eq!(rest(three), "ERR limit\n");
+    assert_eq!(rest(one), "ERR no-line\n");
+    assert_eq!(rest(two), "ERR no-line\n");
+    assert_eq!(rest(rig.client()), "ERR no-line\n", "the slots are free again");
 }
 
 #[test]
