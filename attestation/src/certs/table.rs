@@ -226,6 +226,19 @@ mod tests {
     }
 
     #[test]
+    fn the_simulators_table_may_be_pem() {
+        let pem = [
+            (Guid::ARK, &include_bytes!("../../sim-pki/ark.pem")[..]),
+            (Guid::ASK, include_bytes!("../../sim-pki/ask.pem")),
+            (Guid::VCEK, include_bytes!("../../sim-pki/vcek.pem")),
+        ];
+        assert_eq!(CertTable::parse(&encode_table(&pem)), Ok(crate::testing::certs()));
+        let padded = [pem[0].1, &[0; 100]].concat();
+        let table = CertTable::parse(&encode_table(&[(Guid::ARK, &padded)])).unwrap();
+        assert_eq!(table.ark, crate::testing::certs().ark);
+    }
+
+    #[test]
     fn entries_outside_the_table_are_refused() {
         for (offset, length) in [(0, 49), (48, 1), (u32::MAX, 2), (u32::MAX, u32::MAX), (1, u32::MAX)] {
             let blob = [entry(Guid::ARK, offset, length), vec![0; 24]].concat();
