@@ -240,4 +240,41 @@ mod tests {
         assert!(all == data);
         assert_eq!(socket.held(), 0);
     }
+
+    #[test]
+    fn messages_stay_in_order_when_the_host_reads_before_the_rest_is_written() {
+        use rustix::net::{AddressFamily, SocketFlags};
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            rustix::net::SocketType::SEQPACKET,
+            SocketFlags::NONBLOCK,
+            None,
+        )
+        .unwrap();
+        let mut socket = HostSocket::new(ours, SocketType::SEQPACKET, 1 << 18, false).unwrap();
+        let mem = SharedMemory::for_test(1 << 16);
+        let len = 1usize << 15;
+        let mut send = |number: u8| {
+            mem.write(0, &vec![number; len]).unwrap();
+            socket.send(&mut Reader::new(&mem, &[(0, len as u32)]), len, Message::EOM, &mem)
+        };
+        let mut sent = 0;
+        while send(sent) == Sent::Took(len) {
+            sent += 1;
+        }
+        let mut message = vec![0; len];
+        let mut numbers = Vec::new();
+        let mut read = |numbers: &mut Vec<u8>| {
+            let got = rustix::net::recv(&theirs, message.as_mut_slice(), RecvFlags::DONTWAIT);
+            numbers.push(message[0]);
+            got.is_ok()
+        };
+        // There is room for all that waits, and for the one that comes now.
+        for _ in 0..sent {
+            assert!(read(&mut numbers));
+        }
+        assert_eq!(send(sent + 1), Sent::Took(2 * len));
+        assert!(read(&mut numbers) && read(&mut numbers));
+        assert!(numbers.is_sorted() && numbers.len() == usize::from(sent) + 2, "{numbers:?}");
+    }
 }

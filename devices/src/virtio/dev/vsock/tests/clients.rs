@@ -195,11 +195,30 @@ fn a_client_that_leaves_while_it_waits() {
     drop(client);
     rig.activate();
     rig.post(4, 4096);
-    while rig.device.inspect(|h| h.clients()) > 0 {}
+    rig.wait_for_clients(0);
     // It may have been taken for alive at first; then it is reset.
     rig.send(0xdead, 0xbeef, Operation::RW);
     while rig.recv().guest_port() != 0xdead {}
     assert!(rig.device.inspect(|h| h.is_idle()));
+}
+
+#[test]
+fn descriptors_that_a_client_sends_are_nobody_s() {
+    use rustix::io::IoSlice;
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    let mut rig = Rig::new();
+    let (client, _) = rig.host_connects(99);
+    let (sent, kept) = UnixStream::pair().unwrap();
+    let descriptors = [sent.as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    sendmsg(&client, &[IoSlice::new(b"take this")], &mut control, SendFlags::empty()).unwrap();
+    drop(sent);
+    assert_eq!(rig.expect(Operation::RW).data, b"take this");
+    assert_eq!(rest(timely(kept)), "", "the device holds a client's file");
 }
 
 #[test]

@@ -307,7 +307,7 @@ impl Rig {
         (client, host)
     }
 
-    /// CPU time that the device's worker has used, in clock ticks and in times it was run.
+    /// CPU time that the device's worker has used.
     pub(super) fn worker_cpu(&self) -> Duration {
         let name = format!("vsock-{}\n", self.cid);
         for task in std::fs::read_dir("/proc/self/task").unwrap() {
@@ -318,6 +318,14 @@ impl Rig {
             }
         }
         panic!("no thread {name}");
+    }
+
+    /// Waits until the device has so many clients that are no connections yet.
+    pub(super) fn wait_for_clients(&mut self, n: usize) {
+        let deadline = Instant::now() + TIMEOUT;
+        while self.device.inspect(|h| h.clients()) != n {
+            assert!(Instant::now() < deadline, "in vain: {n} clients");
+        }
     }
 
     /// Waits until `condition` holds.

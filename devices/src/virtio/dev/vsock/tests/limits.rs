@@ -55,7 +55,7 @@ fn a_guest_s_request_beside_silent_clients_is_refused() {
     let mut rig = Rig::with(|c| c.max_connections = 1);
     let _listener = rig.listen(52);
     let _client = rig.client();
-    while rig.device.inspect(|h| h.clients()) == 0 {}
+    rig.wait_for_clients(1);
     rig.send(1, 52, Operation::REQUEST);
     rig.expect(Operation::RST);
 }
