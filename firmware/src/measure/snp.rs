@@ -97,6 +97,11 @@ impl SnpDigest {
         self.extend(PAGE_TYPE_VMSA, VMSA_GPA, &Sha384::digest(page).into());
     }
 
+    /// Adds one vCPU's state at an address of its own, which KVM never does.
+    pub(super) fn update_vmsa_at(&mut self, gpa: u64, page: &[u8; 4096]) {
+        self.extend(PAGE_TYPE_VMSA, gpa, &Sha384::digest(page).into());
+    }
+
     /// The value so far.
     pub fn value(&self) -> Digest384 {
         self.current

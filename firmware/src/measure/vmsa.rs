@@ -12,19 +12,6 @@ const CR4_MCE: u64 = 1 << 6;
 /// `sev_features` bit 0, SNP_ACTIVE: set by KVM for every SNP guest.
 const SNP_ACTIVE: u64 = 1;
 
-/// DR6 at reset (APM vol. 2, 13.1.1.3).
-const DR6_RESET: u64 = 0xffff_0ff0;
-/// DR7 at reset; KVM refuses to finish a launch with any other value.
-const DR7_RESET: u64 = 0x400;
-/// PAT at reset (APM vol. 2, 7.8.2).
-const PAT_RESET: u64 = 0x0007_0406_0007_0406;
-/// XCR0 at reset: x87 only.
-const XCR0_RESET: u64 = 1;
-/// MXCSR as KVM initialises a guest's FPU.
-const MXCSR_RESET: u32 = 0x1f80;
-/// x87 control word as KVM initialises a guest's FPU.
-const FCW_RESET: u16 = 0x37f;
-
 fn put(page: &mut [u8; 4096], at: usize, bytes: &[u8]) {
     page[at..at + bytes.len()].copy_from_slice(bytes);
 }
@@ -41,9 +28,14 @@ fn put_table(page: &mut [u8; 4096], at: usize, t: &DescriptorTable) {
     put(page, at + 8, &t.base.to_le_bytes());
 }
 
-/// The VMSA page that KVM builds for a vCPU launched in `cpu` state. `vmsa_features` are the plan's
-/// (without SNP_ACTIVE).
+/// The VMSA page that KVM builds for a vCPU launched in `cpu` state under SNP. `vmsa_features` are the
+/// plan's (without SNP_ACTIVE).
 pub fn vmsa_page(cpu: &CpuState, vmsa_features: u64) -> [u8; 4096] {
+    save_area(cpu, vmsa_features | SNP_ACTIVE)
+}
+
+/// The save area of a vCPU with these very features: also of an SEV-ES guest's, which has none.
+pub(super) fn save_area(cpu: &CpuState, sev_features: u64) -> [u8; 4096] {
     let mut page = [0; 4096];
     let p = &mut page;
     for (at, segment) in [
@@ -67,23 +59,30 @@ pub fn vmsa_page(cpu: &CpuState, vmsa_features: u64) -> [u8; 4096] {
         (0x148, cpu.cr4 | CR4_MCE),
         (0x150, cpu.cr3),
         (0x158, cpu.cr0),
-        (0x160, DR7_RESET),
-        (0x168, DR6_RESET),
+        (0x160, cpu.reset.dr7),
+        (0x168, cpu.reset.dr6),
         (0x170, cpu.rflags),
         (0x178, cpu.rip),
         (0x1d8, cpu.rsp),
-        (0x268, PAT_RESET),
+        (0x1f8, cpu.general.rax),
+        (0x268, cpu.reset.pat),
+        (0x308, cpu.general.rcx),
         (0x310, cpu.rdx),
         (0x318, cpu.rbx),
+        (0x328, cpu.general.rbp),
         (0x330, cpu.rsi),
         (0x338, cpu.rdi),
-        (0x3b0, vmsa_features | SNP_ACTIVE),
-        (0x3e8, XCR0_RESET),
+        (0x3b0, sev_features),
+        (0x3e8, cpu.reset.xcr0),
     ] {
         put(p, at, &value.to_le_bytes());
     }
-    put(p, 0x408, &MXCSR_RESET.to_le_bytes());
-    put(p, 0x410, &FCW_RESET.to_le_bytes());
+    let (eight, _) = p[0x340..0x380].as_chunks_mut::<8>();
+    for (to, value) in eight.iter_mut().zip(cpu.general.r8_r15) {
+        *to = value.to_le_bytes();
+    }
+    put(p, 0x408, &cpu.reset.mxcsr.to_le_bytes());
+    put(p, 0x410, &cpu.reset.fcw.to_le_bytes());
     page
 }
 

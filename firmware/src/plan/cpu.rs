@@ -23,6 +23,54 @@ pub struct DescriptorTable {
     pub limit: u16,
 }
 
+/// General registers that only launches from a file of states (IGVM) set; zero elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GeneralRegisters {
+    /// RAX.
+    pub rax: u64,
+    /// RCX.
+    pub rcx: u64,
+    /// RBP.
+    pub rbp: u64,
+    /// R8 to R15.
+    pub r8_r15: [u64; 8],
+}
+
+/// Registers that a reset sets to other values than zero, and that only launches from a file of states
+/// (IGVM) change. A board leaves them as KVM has them while they are the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResetRegisters {
+    /// DR6 (KVM_SET_DEBUGREGS).
+    pub dr6: u64,
+    /// DR7 (KVM_SET_DEBUGREGS). KVM launches no SNP guest with anything but 0x400 or 0 in it.
+    pub dr7: u64,
+    /// Page attribute table (MSR 0x277).
+    pub pat: u64,
+    /// XCR0 (KVM_SET_XCRS).
+    pub xcr0: u64,
+    /// MXCSR (KVM_SET_FPU).
+    pub mxcsr: u32,
+    /// x87 control word (KVM_SET_FPU).
+    pub fcw: u16,
+}
+
+impl Default for ResetRegisters {
+    fn default() -> Self {
+        ResetRegisters {
+            // APM vol. 2, 13.1.1.3.
+            dr6: 0xffff_0ff0,
+            dr7: 0x400,
+            // APM vol. 2, 7.8.2.
+            pat: 0x0007_0406_0007_0406,
+            // x87 only.
+            xcr0: 1,
+            // As KVM initialises a guest's FPU.
+            mxcsr: 0x1f80,
+            fcw: 0x37f,
+        }
+    }
+}
+
 /// Registers of one vCPU at launch: what the board sets and what an SNP VMSA is measured from.
 ///
 /// Bits that KVM forces (EFER.SVME, CR4.MCE, SNP_ACTIVE) are not in here: they are the platform's, and
@@ -71,6 +119,10 @@ pub struct CpuState {
     pub rsi: u64,
     /// RDI.
     pub rdi: u64,
+    /// The other general registers.
+    pub general: GeneralRegisters,
+    /// Registers that are seldom anything but what a reset makes them.
+    pub reset: ResetRegisters,
 }
 
 impl CpuState {
@@ -101,6 +153,8 @@ impl CpuState {
             rdx: u64::from(signature),
             rsi: 0,
             rdi: 0,
+            general: GeneralRegisters::default(),
+            reset: ResetRegisters::default(),
         }
     }
 }

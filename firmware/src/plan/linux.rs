@@ -290,6 +290,8 @@ fn boot_cpu(code: Segment) -> (Vec<u8>, CpuState) {
         rdx: 0,
         rsi: 0,
         rdi: 0,
+        general: Default::default(),
+        reset: Default::default(),
     };
     (gdt, cpu)
 }

@@ -6,6 +6,7 @@
 mod cpu;
 mod error;
 mod file;
+pub(crate) mod igvm;
 mod layout;
 mod linux;
 pub mod low;
@@ -15,9 +16,10 @@ mod payload;
 mod segments;
 mod tables;
 
-pub use cpu::{CpuState, DescriptorTable, Segment};
+pub use cpu::{CpuState, DescriptorTable, GeneralRegisters, ResetRegisters, Segment};
 pub use error::PlanError;
 pub use file::{ImageError, ImageFile};
+pub use igvm::{IgvmBoot, IgvmPlan, IgvmPlanError, Loader, plan_igvm};
 pub use layout::{GuestLayout, MemoryRange};
 pub use linux::{LinuxBoot, SnpPages, plan_linux};
 pub use machine::{MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};

@@ -168,6 +168,8 @@ fn first_vcpu(entry: u64) -> (Vec<u8>, CpuState) {
         rdx: 0,
         rsi: 0,
         rdi: low::PARAMS.start,
+        general: Default::default(),
+        reset: Default::default(),
     };
     (page, cpu)
 }
