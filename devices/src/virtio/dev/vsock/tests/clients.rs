@@ -166,6 +166,18 @@ fn clients_who_come_before_the_driver_are_held() {
 }
 
 #[test]
+fn a_client_that_was_held_has_the_guest_s_time_to_answer() {
+    let mut rig = Rig::asleep(|c| c.timeouts.response = SOON);
+    let mut client = rig.client();
+    client.write_all(b"CONNECT 99\n").unwrap();
+    rig.wait_for_clients(1);
+    rig.activate();
+    rig.post(4, 4096);
+    rig.expect(Operation::REQUEST);
+    assert_eq!(rest(client), "ERR timeout\n");
+}
+
+#[test]
 fn clients_wait_for_the_driver_no_longer_than_they_may() {
     let rig = Rig::asleep(|c| c.timeouts.driver = SOON);
     let mut client = rig.client();

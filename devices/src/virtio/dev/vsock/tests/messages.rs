@@ -158,6 +158,7 @@ fn a_client_connects_with_messages() {
         (b"CONNECT 99\nand data", "ERR malformed\n"),
         (b"", "ERR malformed\n"),
         (&[b'1'; 65], "ERR too-long\n"),
+        (format!("CONNECT {:055}\nx", 9).as_bytes(), "ERR too-long\n"),
     ] {
         let client = Peer::connect(&rig.message_path());
         client.send(line);
