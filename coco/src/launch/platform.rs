@@ -103,7 +103,7 @@ pub fn platform(
         }
         PlatformKind::Sim => {
             slots(&ground)?;
-            Simulated::new(ground, memory.clone(), Converter::plain(memory))
+            Simulated::over(ground, memory.clone(), Converter::plain(memory))
         }
         PlatformKind::Protected => {
             let mut cap = kvm_enable_cap { cap: KVM_CAP_EXIT_HYPERCALL, ..Default::default() };
@@ -116,7 +116,7 @@ pub fn platform(
             let backing = GuestMemfd::new(Arc::clone(&ground.vm), &ground.ram, plan)
                 .context(KernelSnafu { step: "making guest_memfd and its memory slots" })?;
             let converter = Converter::new(memory.clone(), Box::new(backing));
-            Simulated::new(ground, memory, converter)
+            Simulated::over(ground, memory, converter)
         }
         PlatformKind::Snp | PlatformKind::Tdx => UnsupportedSnafu { kind }.fail(),
     }
@@ -180,7 +180,7 @@ struct Simulated {
 const NO_SEV_FD: u32 = u32::MAX;
 
 impl Simulated {
-    fn new(
+    fn over(
         ground: Ground,
         memory: SharedMemory,
         converter: Converter,

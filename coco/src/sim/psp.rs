@@ -154,7 +154,8 @@ impl SimPsp {
             kind,
             PageType::NORMAL | PageType::ZERO | PageType::UNMEASURED | PageType::SECRETS | PageType::CPUID
         );
-        let aligned = update.len != 0 && update.len % PAGE_SIZE == 0 && update.uaddr % PAGE_SIZE == 0;
+        let aligned =
+            update.len != 0 && update.len.is_multiple_of(PAGE_SIZE) && update.uaddr.is_multiple_of(PAGE_SIZE);
         let padded = update.flags == 0 && update.pad0 == 0 && update.pad1 == 0 && update.pad2 == [0; 4];
         if guest.stage < Stage::Started || !known || !aligned || !padded {
             return Err(kvm(libc::EINVAL));

@@ -50,8 +50,11 @@ pub(crate) struct DeviceSpec {
     /// Output of the serial port; no port without.
     pub(crate) serial: Option<Box<dyn Write + Send>>,
     /// Takes the lines of the debug console; with it comes the exit port.
-    pub(crate) debug: Option<Box<dyn FnMut(&str) + Send>>,
+    pub(crate) debug: Option<LineSink>,
 }
+
+/// Takes a guest's lines one by one.
+pub(crate) type LineSink = Box<dyn FnMut(&str) + Send>;
 
 /// A vsock device.
 #[derive(Debug, Clone)]

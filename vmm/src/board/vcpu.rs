@@ -88,11 +88,9 @@ impl VcpuThreads {
         for (kicker, _) in &self.threads {
             kicker.kick();
         }
-        for (kicker, thread) in self.threads.drain(..) {
-            // The thread hands its vCPU back, so that the page that the kicker points to outlives it.
-            let vcpu = thread.join();
-            drop(kicker);
-            drop(vcpu);
+        for (_kicker, thread) in self.threads.drain(..) {
+            // The thread hands its vCPU back, so that the page that the kicker points to lives until here.
+            let _vcpu = thread.join();
         }
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn vcpu_cpuid(supported: &CpuId, id: u32, count: u32) -> Result<CpuId
 mod tests {
     use super::*;
 
-    fn leaf<'a>(table: &'a CpuId, function: u32, index: u32) -> &'a kvm_cpuid_entry2 {
+    fn leaf(table: &CpuId, function: u32, index: u32) -> &kvm_cpuid_entry2 {
         table.as_slice().iter().find(|e| e.function == function && e.index == index).unwrap()
     }
 
