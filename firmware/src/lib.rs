@@ -2,15 +2,21 @@
 //!
 //! - [`plan`]: the launch plan, a value computed before any file descriptor of KVM's is opened.
 //! - [`measure`]: the digest that a plan will have, and why two digests differ.
+//! - [`ovmf`], [`tdvf`]: firmware images, and what they want launched under SEV and TDX.
 //! - [`igvm`]: guests as files of pages, parameters and vCPU states.
 //! - [`linux`]: the formats that Linux kernels come in, and the blocks they are handed at boot.
 //! - [`acpi`]: ACPI tables for guests without firmware.
 
 pub mod acpi;
+mod bytes;
 pub mod igvm;
 pub mod linux;
 pub mod measure;
+pub mod ovmf;
 pub mod plan;
+pub mod tdvf;
 
 #[cfg(test)]
 mod test_files;
+#[cfg(test)]
+mod test_firmware;

@@ -3,8 +3,8 @@
 
 use snafu::{ResultExt, ensure};
 
-use super::elf::bytes_at;
 use super::error::*;
+use crate::bytes::bytes_at;
 use crate::plan::ImageFile;
 
 /// Offset of the setup header in the file and in boot_params.

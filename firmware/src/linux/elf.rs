@@ -4,6 +4,7 @@
 
 use snafu::{OptionExt, ResultExt, Snafu, ensure};
 
+use crate::bytes::bytes_at;
 use crate::plan::{ImageError, ImageFile};
 
 /// An ELF file cannot be loaded.
@@ -127,11 +128,6 @@ pub struct Elf {
     /// What to load, in file order, without empty segments; at least one.
     pub segments: Vec<Segment>,
     notes: Vec<(u64, u64)>,
-}
-
-/// The bytes of a little-endian integer somewhere in a buffer.
-pub(super) fn bytes_at<const N: usize>(buf: &[u8], at: usize) -> Option<[u8; N]> {
-    buf.get(at..)?.first_chunk::<N>().copied()
 }
 
 fn u16_at(buf: &[u8], at: usize) -> u16 {

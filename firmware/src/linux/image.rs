@@ -3,8 +3,9 @@
 use snafu::{OptionExt, ResultExt, ensure};
 
 use super::bzimage::{self, BzImage};
-use super::elf::{Elf, bytes_at};
+use super::elf::Elf;
 use super::error::*;
+use crate::bytes::bytes_at;
 use crate::plan::ImageFile;
 
 /// A kernel that can be booted, by how it is entered.

@@ -2,14 +2,18 @@
 //! (SEV-SNP firmware ABI, 8.17.2).
 
 use sha2::{Digest, Sha384};
-use snafu::{ResultExt, Snafu};
+use snafu::Snafu;
 
+use super::pages::{PageHash, PlanHashes, hash_pages};
 use super::stages::{Digest384, Measurement, Stage};
 use super::vmsa::vmsa_page;
-use crate::plan::{LaunchPlan, PageKind, PageRun, SourceError};
+use crate::plan::{CpuState, LaunchPlan, PageKind, PageRun, SourceError};
 
 /// The address that every VMSA is measured at: KVM passes the highest page, whatever the VMSA's own.
 pub const VMSA_GPA: u64 = 0xffff_ffff_f000;
+
+/// PAGE_TYPE of a page whose contents are measured.
+const PAGE_TYPE_NORMAL: u8 = 1;
 
 /// PAGE_TYPE of a VMSA; KVM adds those itself, so [`PageKind`] has no name for it.
 const PAGE_TYPE_VMSA: u8 = 2;
@@ -17,11 +21,12 @@ const PAGE_TYPE_VMSA: u8 = 2;
 /// PAGE_INFO, 0x70 bytes (SEV-SNP firmware ABI, table 67).
 const PAGE_INFO_LEN: u16 = 0x70;
 
-/// Bytes that are read from a source at once: a multiple of the page size.
-const CHUNK: usize = 64 * PageRun::PAGE_SIZE;
+/// Pages that are hashed at once.
+const CHUNK: u64 = 64;
 
 /// A plan could not be measured.
 #[derive(Debug, Snafu)]
+#[snafu(visibility(pub(super)))]
 pub enum MeasureError {
     /// The bytes of a run could not be read.
     #[snafu(display(
@@ -51,7 +56,7 @@ pub enum MeasureError {
 /// PAGE_TYPE of a kind (SEV-SNP firmware ABI, table 66); `None` for what is no part of the launch.
 fn page_type(kind: PageKind) -> Option<u8> {
     match kind {
-        PageKind::Measured => Some(1),
+        PageKind::Measured => Some(PAGE_TYPE_NORMAL),
         PageKind::Zero => Some(3),
         PageKind::Unmeasured => Some(4),
         PageKind::Secrets => Some(5),
@@ -79,6 +84,16 @@ impl SnpDigest {
     /// A digest of nothing: 48 zero bytes.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A digest that has come to `value` already.
+    pub fn after(value: Digest384) -> Self {
+        SnpDigest { current: value }
+    }
+
+    /// Adds one vCPU's state by the hash of its page.
+    pub fn update_vmsa_hash(&mut self, hash: &PageHash) {
+        self.extend(PAGE_TYPE_VMSA, VMSA_GPA, hash);
     }
 
     /// Adds one page. `contents` only counts for [`PageKind::Measured`]; a [`PageKind::Shared`] page
@@ -120,37 +135,45 @@ impl SnpDigest {
 
     /// Adds a run of pages, reading its bytes piece by piece.
     pub fn update_run(&mut self, run: &PageRun) -> Result<(), MeasureError> {
-        let fits = run
-            .pages
-            .checked_mul(PageRun::PAGE_SIZE as u64)
-            .and_then(|size| run.gpa.checked_add(size))
-            .is_some_and(|_| run.gpa.is_multiple_of(PageRun::PAGE_SIZE as u64));
-        if !fits {
-            return UnalignedSnafu { label: run.label, gpa: run.gpa, pages: run.pages }.fail();
+        check_run(run)?;
+        if run.kind != PageKind::Measured {
+            self.update_without_contents(run);
+            return Ok(());
         }
-        let mut gpa = run.gpa;
-        let mut next_page = |digest: &mut Self, page: &[u8; 4096]| {
-            digest.update(run.kind, gpa, page);
-            gpa += PageRun::PAGE_SIZE as u64;
-        };
-        match run.kind {
-            PageKind::Shared => {}
-            PageKind::Measured => {
-                let mut buffer = vec![0; CHUNK.min(run.size() as usize)];
-                let mut offset = 0;
-                while offset < run.size() {
-                    let n = (run.size() - offset).min(CHUNK as u64) as usize;
-                    run.read(offset, &mut buffer[..n]).context(ReadSnafu { label: run.label })?;
-                    let (pages, _) = buffer[..n].as_chunks::<{ PageRun::PAGE_SIZE }>();
-                    pages.iter().for_each(|page| next_page(self, page));
-                    offset += n as u64;
-                }
-            }
-            PageKind::Zero | PageKind::Unmeasured | PageKind::Secrets | PageKind::Cpuid => {
-                (0..run.pages).for_each(|_| next_page(self, &[0; 4096]));
-            }
+        let mut first = 0;
+        while first < run.pages {
+            let hashes = hash_pages(run, first, CHUNK)?;
+            self.update_hashed(run, first, &hashes);
+            first += CHUNK;
         }
         Ok(())
+    }
+
+    /// Adds pages of a measured run from its page `first` on, by the hashes of their contents.
+    fn update_hashed(&mut self, run: &PageRun, first: u64, hashes: &[PageHash]) {
+        for (page, hash) in (first..).zip(hashes) {
+            self.extend(PAGE_TYPE_NORMAL, run.gpa + page * PageRun::PAGE_SIZE as u64, hash);
+        }
+    }
+
+    /// Adds a run of any other kind.
+    fn update_without_contents(&mut self, run: &PageRun) {
+        let Some(page_type) = page_type(run.kind) else { return };
+        for page in 0..run.pages {
+            self.extend(page_type, run.gpa + page * PageRun::PAGE_SIZE as u64, &[0; 48]);
+        }
+    }
+}
+
+pub(super) fn check_run(run: &PageRun) -> Result<(), MeasureError> {
+    let fits = run
+        .pages
+        .checked_mul(PageRun::PAGE_SIZE as u64)
+        .and_then(|size| run.gpa.checked_add(size))
+        .is_some_and(|_| run.gpa.is_multiple_of(PageRun::PAGE_SIZE as u64));
+    match fits {
+        true => Ok(()),
+        false => UnalignedSnafu { label: run.label, gpa: run.gpa, pages: run.pages }.fail(),
     }
 }
 
@@ -158,10 +181,21 @@ impl SnpDigest {
 ///
 /// Every run that is part of the launch and every vCPU becomes a [`Stage`].
 pub fn measure_snp(plan: &LaunchPlan) -> Result<Measurement, MeasureError> {
+    measure_snp_hashed(plan, &PlanHashes::default())
+}
+
+/// Like [`measure_snp`], with what is in `hashes` already hashed.
+pub fn measure_snp_hashed(plan: &LaunchPlan, hashes: &PlanHashes) -> Result<Measurement, MeasureError> {
     let mut digest = SnpDigest::new();
     let mut stages = Vec::with_capacity(plan.pages.len() + plan.vcpus.len());
-    for run in plan.pages.iter().filter(|r| r.kind != PageKind::Shared) {
-        digest.update_run(run)?;
+    for (i, run) in plan.pages.iter().enumerate().filter(|(_, r)| r.kind != PageKind::Shared) {
+        match hashes.of(i, run) {
+            Some(hashes) => {
+                check_run(run)?;
+                digest.update_hashed(run, 0, hashes);
+            }
+            None => digest.update_run(run)?,
+        }
         stages.push(Stage {
             label: run.label.to_owned(),
             gpa: run.gpa,
@@ -169,8 +203,15 @@ pub fn measure_snp(plan: &LaunchPlan) -> Result<Measurement, MeasureError> {
             digest_after: digest.value(),
         });
     }
+    // All vCPUs but the first are mostly the same.
+    let mut last: Option<(&CpuState, PageHash)> = None;
     for (i, cpu) in plan.vcpus.iter().enumerate() {
-        digest.update_vmsa(&vmsa_page(cpu, plan.identity.vmsa_features));
+        let hash = match last {
+            Some((same, hash)) if same == cpu => hash,
+            _ => Sha384::digest(vmsa_page(cpu, plan.identity.vmsa_features)).into(),
+        };
+        last = Some((cpu, hash));
+        digest.extend(PAGE_TYPE_VMSA, VMSA_GPA, &hash);
         stages.push(Stage { label: vcpu_label(i), gpa: VMSA_GPA, pages: 1, digest_after: digest.value() });
     }
     Ok(Measurement { digest: digest.value(), stages })

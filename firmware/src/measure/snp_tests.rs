@@ -72,7 +72,7 @@ fn ovmf_sections_and_vcpus_match_the_vectors() {
 
 #[test]
 fn a_file_is_measured_piece_by_piece_as_its_bytes() {
-    let bytes: Vec<u8> = (0..CHUNK * 2 + 5000).map(|i| (i / 7) as u8).collect();
+    let bytes: Vec<u8> = (0..CHUNK as usize * 4096 * 2 + 5000).map(|i| (i / 7) as u8).collect();
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"head").unwrap();
     file.write_all(&bytes).unwrap();

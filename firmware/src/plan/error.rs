@@ -4,6 +4,8 @@ use snafu::Snafu;
 
 use super::{ImageError, machine};
 use crate::linux::{ElfError, KernelError};
+use crate::ovmf::FirmwareError;
+use crate::tdvf::TdvfError;
 
 /// A guest cannot be planned. Nothing was created yet.
 #[derive(Debug, Snafu)]
@@ -226,5 +228,41 @@ pub enum PlanError {
         label: &'static str,
         /// First address.
         gpa: u64,
+    },
+    /// The firmware cannot be launched.
+    #[snafu(display("cannot use the firmware: {source}"))]
+    Firmware {
+        /// Why.
+        source: FirmwareError,
+    },
+    /// The firmware cannot be launched as a TD.
+    #[snafu(display("cannot use the firmware in a TD: {source}"))]
+    Tdvf {
+        /// Why.
+        source: TdvfError,
+    },
+    /// The SVSM cannot be launched.
+    #[snafu(display("cannot use the SVSM: {source}"))]
+    Svsm {
+        /// Why.
+        source: FirmwareError,
+    },
+    /// An SVSM and a kernel.
+    #[snafu(display(
+        "a guest with an SVSM cannot be handed a kernel: nobody would measure its hashes. Leave out the \
+         kernel, or the SVSM"
+    ))]
+    SvsmWithKernel,
+    /// No vCPU, or more than the launcher can have.
+    #[snafu(display(
+        "{vcpus} vCPUs: a guest of {profile} has between 1 and {max}. Choose a number in between"
+    ))]
+    FirmwareVcpus {
+        /// Number of vCPUs asked for.
+        vcpus: u32,
+        /// The most.
+        max: u32,
+        /// Who launches.
+        profile: &'static str,
     },
 }

@@ -27,6 +27,8 @@ impl MemoryRange {
 pub struct GuestLayout {
     /// RAM, ascending.
     pub ram: Vec<MemoryRange>,
+    /// Firmware below 4 GiB, beside the RAM, if the guest boots through firmware.
+    pub firmware: Option<MemoryRange>,
 }
 
 impl GuestLayout {
@@ -52,7 +54,7 @@ impl GuestLayout {
         if size > low {
             ram.push(MemoryRange::new(Self::HIGH_RAM, size - low));
         }
-        GuestLayout { ram }
+        GuestLayout { ram, firmware: None }
     }
 
     /// End of the RAM below 4 GiB.
@@ -63,6 +65,12 @@ impl GuestLayout {
     /// Bytes of RAM in all.
     pub fn ram_size(&self) -> u64 {
         self.ram.iter().map(|r| r.size).sum()
+    }
+
+    /// Whether `[start, start + len)` can be launched: it lies wholly in RAM or in the firmware.
+    pub fn is_launchable(&self, start: u64, len: u64) -> bool {
+        let Some(end) = start.checked_add(len) else { return false };
+        self.is_ram(start, len) || self.firmware.is_some_and(|f| start >= f.start && end <= f.end())
     }
 
     /// Whether `[start, start + len)` lies wholly in RAM.

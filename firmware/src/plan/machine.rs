@@ -50,7 +50,7 @@ pub(super) fn zero_run(at: MemoryRange, label: &'static str) -> PageRun {
 }
 
 impl LaunchPlan {
-    /// Checks that every run of pages lies in RAM and that no two share a page.
+    /// Checks that every run of pages lies in RAM or in the firmware and that no two share a page.
     pub fn check(&self) -> Result<(), PlanError> {
         let mut runs: Vec<&PageRun> = self.pages.iter().collect();
         runs.sort_by_key(|r| r.gpa);
@@ -58,7 +58,7 @@ impl LaunchPlan {
             let PageRun { gpa, label, .. } = **run;
             ensure!(gpa.is_multiple_of(4096) && run.pages > 0, NotPagesSnafu { label, gpa });
             let size = run.pages.saturating_mul(4096);
-            ensure!(self.layout.is_ram(gpa, size), OutsideRamSnafu { label, gpa, size });
+            ensure!(self.layout.is_launchable(gpa, size), OutsideRamSnafu { label, gpa, size });
         }
         for pair in runs.windows(2) {
             let [a, b] = pair else { continue };

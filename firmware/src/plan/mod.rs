@@ -6,25 +6,33 @@
 mod cpu;
 mod error;
 mod file;
+mod firmware;
 pub(crate) mod igvm;
 mod layout;
 mod linux;
 pub mod low;
 mod machine;
+mod models;
 mod pages;
 mod payload;
+mod profile;
 mod segments;
 mod tables;
+mod tdx;
 
 pub use cpu::{CpuState, DescriptorTable, GeneralRegisters, ResetRegisters, Segment};
 pub use error::PlanError;
 pub use file::{ImageError, ImageFile};
+pub use firmware::{FirmwareBoot, MAX_PREDICTED_VCPUS, Svsm, plan_firmware};
 pub use igvm::{IgvmBoot, IgvmPlan, IgvmPlanError, Loader, plan_igvm};
 pub use layout::{GuestLayout, MemoryRange};
 pub use linux::{LinuxBoot, SnpPages, plan_linux};
 pub use machine::{MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
+pub use models::{CPU_MODELS, cpu_signature};
 pub use pages::{PageKind, PageRun, Source, SourceError};
 pub use payload::{PayloadBoot, plan_payload};
+pub use profile::Profile;
+pub use tdx::{TdxBoot, plan_tdx};
 
 use machine::{snp_page_runs, zero_run};
 
