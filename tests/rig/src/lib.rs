@@ -25,6 +25,7 @@ mod cpio;
 mod error;
 mod exec;
 mod file_server;
+mod firmware;
 mod guest;
 mod host_kernel;
 mod initramfs;
@@ -39,6 +40,7 @@ mod tools;
 
 pub use cache::Cache;
 pub use error::{Error, Result};
+pub use firmware::firmware_images;
 pub use guest::{GuestKernel, guest_kernels};
 pub use host_kernel::{HostKernel, HostKernelChoice, Trimmed};
 pub use initramfs::Initramfs;
