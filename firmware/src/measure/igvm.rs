@@ -11,15 +11,15 @@
     )
 )]
 
-use sha2::{Digest, Sha384};
 use snafu::{ResultExt, Snafu};
 
 use super::snp::{MeasureError, SnpDigest, VMSA_GPA, vcpu_label};
 use super::stages::{Digest384, Measurement, Stage};
+use super::tdx::{MrtdDigest, Passes};
 use super::vmsa::vmsa_page;
 use crate::igvm::{IgvmError, IgvmFile, PlatformType};
-use crate::plan::igvm::{Step, platform, snp_contexts, steps};
-use crate::plan::{IgvmPlanError, Loader, PageKind, PageRun};
+use crate::plan::igvm::{platform, snp_contexts};
+use crate::plan::{IgvmPlanError, IgvmStep, Loader, PageKind, PageRun, igvm_steps};
 
 /// An IGVM file could not be measured.
 #[derive(Debug, Snafu)]
@@ -76,20 +76,20 @@ fn snp(file: &IgvmFile, loader: Loader) -> Result<Measurement, IgvmMeasureError>
     };
     let mut digest = SnpDigest::new();
     let mut stages = Vec::new();
-    for step in steps(file, &on, loader, None).context(PlanSnafu)? {
+    for step in igvm_steps(file, &on, loader).context(PlanSnafu)? {
         match step {
-            Step::Run(run) if run.kind == PageKind::Shared => {}
-            Step::Run(run) => {
+            IgvmStep::Run(run) if run.kind == PageKind::Shared => {}
+            IgvmStep::Run(run) => {
                 digest.update_run(&run).context(PagesSnafu)?;
                 stages.push(stage(&run, digest.value()));
             }
-            Step::Context { gpa, data, vp_index } if loader == Loader::Igvm => {
+            IgvmStep::Context { gpa, data, vp_index } if loader == Loader::Igvm => {
                 digest.update_vmsa_at(gpa, &file.page(data).context(DataSnafu)?);
                 let label = vcpu_label(vp_index.into());
                 stages.push(Stage { label, gpa, pages: 1, digest_after: digest.value() });
             }
             // KVM measures them after everything else.
-            Step::Context { .. } => {}
+            IgvmStep::Context { .. } => {}
         }
     }
     for (i, context) in contexts.iter().enumerate() {
@@ -101,59 +101,17 @@ fn snp(file: &IgvmFile, loader: Loader) -> Result<Measurement, IgvmMeasureError>
 
 fn tdx(file: &IgvmFile, loader: Loader) -> Result<Measurement, IgvmMeasureError> {
     let on = platform(file, PlatformType::TDX).context(PlanSnafu)?;
-    let mut mrtd = Mrtd::default();
+    let mut mrtd = MrtdDigest::new();
     let mut stages = Vec::new();
-    for step in steps(file, &on, loader, None).context(PlanSnafu)? {
-        let Step::Run(run) = step else { continue };
+    for step in igvm_steps(file, &on, loader).context(PlanSnafu)? {
+        let IgvmStep::Run(run) = step else { continue };
         if run.kind == PageKind::Shared {
             continue;
         }
-        mrtd.run(&run)?;
+        mrtd.run(&run, Passes::Single).context(PagesSnafu)?;
         stages.push(stage(&run, mrtd.value()));
     }
     Ok(Measurement { digest: mrtd.value(), stages })
-}
-
-/// MRTD while pages are added, in the single pass of upstream KVM.
-#[derive(Clone, Default)]
-struct Mrtd(Sha384);
-
-impl Mrtd {
-    fn value(&self) -> Digest384 {
-        Digest384(self.0.clone().finalize().into())
-    }
-
-    /// A record of 128 bytes: name, address.
-    fn record(&mut self, name: &[u8], gpa: u64) {
-        let mut record = [0; 128];
-        for (to, from) in record.iter_mut().zip(name) {
-            *to = *from;
-        }
-        if let Some(to) = record.get_mut(16..24) {
-            to.copy_from_slice(&gpa.to_le_bytes());
-        }
-        self.0.update(record);
-    }
-
-    fn run(&mut self, run: &PageRun) -> Result<(), IgvmMeasureError> {
-        /// Bytes that MR.EXTEND takes.
-        const CHUNK: usize = 256;
-        let mut page = [0; PageRun::PAGE_SIZE];
-        for i in 0..run.pages {
-            let at = i.saturating_mul(PageRun::PAGE_SIZE as u64);
-            let gpa = run.gpa.saturating_add(at);
-            self.record(b"MEM.PAGE.ADD", gpa);
-            if run.kind == PageKind::Measured {
-                let read = run.read(at, &mut page);
-                read.map_err(|source| MeasureError::Read { label: run.label, source }).context(PagesSnafu)?;
-                for (chunk, at) in page.chunks_exact(CHUNK).zip((gpa..).step_by(CHUNK)) {
-                    self.record(b"MR.EXTEND", at);
-                    self.0.update(chunk);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

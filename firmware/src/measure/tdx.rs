@@ -62,7 +62,7 @@ impl MrtdDigest {
         self.hasher.update(record);
     }
 
-    fn run(&mut self, run: &PageRun, passes: Passes) -> Result<(), MeasureError> {
+    pub(super) fn run(&mut self, run: &PageRun, passes: Passes) -> Result<(), MeasureError> {
         check_run(run)?;
         let gpa = |page: u64| run.gpa + page * PageRun::PAGE_SIZE as u64;
         let measured = run.kind == PageKind::Measured;

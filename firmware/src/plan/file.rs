@@ -24,7 +24,7 @@ use super::Source;
 #[derive(Debug, Snafu)]
 pub enum ImageError {
     /// It cannot be opened.
-    #[snafu(display("cannot open {path}: {source}"))]
+    #[snafu(display("cannot open {path}: {source}. Give the path of a file that is there and readable"))]
     Open {
         /// The file.
         path: String,

@@ -22,16 +22,18 @@ mod steps;
 
 pub(crate) use contexts::snp_contexts;
 pub use error::IgvmPlanError;
-pub(crate) use steps::{Step, steps};
+pub use steps::{IgvmStep, igvm_steps};
 
 use snafu::{OptionExt, ResultExt, ensure};
 
 use self::contexts::plain_contexts;
 use self::error::*;
 use self::parameters::Values;
-use super::{CpuState, GuestLayout, Identity, InitialPrivacy, LaunchPlan, PageRun, machine};
+use self::steps::steps;
+use super::{CpuState, GuestLayout, Identity, InitialPrivacy, LaunchPlan, MemoryRange, PageRun, machine};
 use crate::igvm::{Directive, IdBlock, IgvmFile, Platform, PlatformType};
 use crate::measure::Digest384;
+use crate::ovmf::MAX_SIZE;
 
 /// Whose way of loading a file is meant, where they differ in what is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,7 +99,7 @@ pub fn plan_igvm(boot: &IgvmBoot<'_>) -> Result<IgvmPlan, IgvmPlanError> {
     };
     let states = u32::try_from(contexts.len()).unwrap_or(u32::MAX);
     let count = boot.vcpus.unwrap_or(states.max(1));
-    let layout = machine::layout(boot.memory, count).context(MachineSnafu)?;
+    let mut layout = machine::layout(boot.memory, count).context(MachineSnafu)?;
     // KVM would measure every other vCPU as well, which the file's author did not.
     let measured = boot.platform == PlatformType::SEV_SNP && states > 0;
     ensure!(count >= states && !(measured && count > states), VcpusSnafu { found: count, wanted: states });
@@ -117,10 +119,11 @@ pub fn plan_igvm(boot: &IgvmBoot<'_>) -> Result<IgvmPlan, IgvmPlanError> {
     let pages: Vec<PageRun> = steps(file, &on, boot.loader, Some(&values))?
         .into_iter()
         .filter_map(|step| match step {
-            Step::Run(run) => Some(run),
-            Step::Context { .. } => None,
+            IgvmStep::Run(run) => Some(run),
+            IgvmStep::Context { .. } => None,
         })
         .collect();
+    layout.firmware = firmware(&pages);
     let policy = file.policy(&on).unwrap_or(boot.identity.policy);
     let id_block = file.id_block(&on);
     let plan = LaunchPlan {
@@ -145,6 +148,14 @@ pub(crate) fn platform(file: &IgvmFile, wanted: PlatformType) -> Result<Platform
         names.join(", ")
     };
     file.platform(wanted).copied().with_context(|| NoPlatformSnafu { wanted, found: found() })
+}
+
+/// The range below 4 GiB that pages need beside the RAM: files with OVMF in them have it there.
+fn firmware(pages: &[PageRun]) -> Option<MemoryRange> {
+    let end = GuestLayout::HIGH_RAM;
+    let window = end.saturating_sub(MAX_SIZE);
+    let start = pages.iter().filter(|run| run.gpa >= window && run.end() <= end).map(|run| run.gpa).min()?;
+    Some(MemoryRange::new(start, end.saturating_sub(start)))
 }
 
 /// REQUIRED_MEMORY must be RAM.

@@ -24,7 +24,7 @@ pub use cpu::{CpuState, DescriptorTable, GeneralRegisters, ResetRegisters, Segme
 pub use error::PlanError;
 pub use file::{ImageError, ImageFile};
 pub use firmware::{FirmwareBoot, MAX_PREDICTED_VCPUS, Svsm, plan_firmware};
-pub use igvm::{IgvmBoot, IgvmPlan, IgvmPlanError, Loader, plan_igvm};
+pub use igvm::{IgvmBoot, IgvmPlan, IgvmPlanError, IgvmStep, Loader, igvm_steps, plan_igvm};
 pub use layout::{GuestLayout, MemoryRange};
 pub use linux::{LinuxBoot, SnpPages, plan_linux};
 pub use machine::{MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};

@@ -12,7 +12,7 @@ use crate::plan::{ImageError, PageKind, PageRun, Source};
 
 /// One step of a launch.
 #[derive(Debug, Clone)]
-pub(crate) enum Step {
+pub enum IgvmStep {
     /// Pages.
     Run(PageRun),
     /// The state of a vCPU.
@@ -28,6 +28,11 @@ pub(crate) enum Step {
 
 const PAGE: u64 = PageRun::PAGE_SIZE as u64;
 
+/// The steps of a file on one of its platforms, in its order, with parameters as the file has them.
+pub fn igvm_steps(file: &IgvmFile, on: &Platform, loader: Loader) -> Result<Vec<IgvmStep>, IgvmPlanError> {
+    steps(file, on, loader, None)
+}
+
 /// The steps on a platform. Without `values` the parameters keep their first contents: enough to
 /// measure, because parameters are not.
 pub(crate) fn steps(
@@ -35,7 +40,7 @@ pub(crate) fn steps(
     on: &Platform,
     loader: Loader,
     values: Option<&Values<'_>>,
-) -> Result<Vec<Step>, IgvmPlanError> {
+) -> Result<Vec<IgvmStep>, IgvmPlanError> {
     let mut steps = Steps { file, on: on.platform, loader, areas: HashMap::new(), all: Vec::new() };
     for header in file.directives_for(on) {
         match header.body {
@@ -61,7 +66,7 @@ pub(crate) fn steps(
                 }
             }
             Directive::VpContext { gpa, data, vp_index, .. } => {
-                steps.all.push(Step::Context { gpa, data, vp_index });
+                steps.all.push(IgvmStep::Context { gpa, data, vp_index });
             }
             Directive::RequiredMemory { .. } | Directive::SnpIdBlock(_) | Directive::Passed { .. } => {}
         }
@@ -91,7 +96,7 @@ struct Steps<'a> {
     on: PlatformType,
     loader: Loader,
     areas: HashMap<u32, Area>,
-    all: Vec<Step>,
+    all: Vec<IgvmStep>,
 }
 
 impl Steps<'_> {
@@ -142,12 +147,13 @@ impl Steps<'_> {
             _ => Source::Zero,
         };
         let pages = bytes.div_ceil(PAGE);
-        self.push(PageRun { gpa, pages, kind: PageKind::Unmeasured, source, label });
+        // Never joined with its neighbour: a plan and a prediction have the same steps, filled or not.
+        self.all.push(IgvmStep::Run(PageRun { gpa, pages, kind: PageKind::Unmeasured, source, label }));
     }
 
     /// Adds a run, or makes the last one longer if that is the same.
     fn push(&mut self, run: PageRun) {
-        if let Some(Step::Run(last)) = self.all.last_mut()
+        if let Some(IgvmStep::Run(last)) = self.all.last_mut()
             && (last.kind, last.label, last.end()) == (run.kind, run.label, run.gpa)
         {
             let grown = match (&mut last.source, &run.source) {
@@ -165,7 +171,7 @@ impl Steps<'_> {
                 return;
             }
         }
-        self.all.push(Step::Run(run));
+        self.all.push(IgvmStep::Run(run));
     }
 }
 

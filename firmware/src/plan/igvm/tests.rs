@@ -203,3 +203,32 @@ fn what_kvm_would_measure_otherwise_is_refused() {
     let outside = start().page(SNP, 64 * MIB, PageFlags::default(), PageDataType::NORMAL, &[]);
     assert!(matches!(refused(outside, |_| ()), IgvmPlanError::Machine { .. }));
 }
+
+/// Found by fuzzing: areas next to each other were one step of a prediction and two of a plan.
+#[test]
+fn a_plan_and_a_prediction_have_the_same_steps() {
+    let areas = |w: Writer| {
+        w.area(0, 0x2000, &[])
+            .area(1, 0x1000, &[])
+            .parameter(ParameterKind::MEMORY_MAP, 0, 0)
+            .parameter(ParameterKind::MEMORY_MAP, 1, 0)
+            .insert(SNP, 0x1000, 0)
+            .insert(SNP, 0x3000, 1)
+            .vp_context(SNP, KVM_VMSA_GPA, 0, &vmsa())
+    };
+    let file = file(areas(start()));
+    let plan = plan_igvm(&boot(&file)).unwrap().plan;
+    let predicted = measure_igvm(&file, PlatformType::SEV_SNP, Loader::Cloister).unwrap();
+    assert_eq!(measure_snp(&plan).unwrap(), predicted);
+}
+
+#[test]
+fn firmware_lies_below_4_gib_beside_the_ram() {
+    let (plain, normal) = (PageFlags::default(), PageDataType::NORMAL);
+    let with = |gpa| {
+        start().page(SNP, gpa, plain, normal, b"volume").page(SNP, 0xffff_f000, plain, normal, b"reset")
+    };
+    let plan = plan_igvm(&boot(&file(with(0xffc0_0000)))).unwrap().plan;
+    assert_eq!(plan.layout.firmware, Some(MemoryRange::new(0xffc0_0000, 0x40_0000)));
+    assert!(matches!(refused(with(0xfee0_0000), |_| ()), IgvmPlanError::Machine { .. }));
+}
