@@ -121,7 +121,7 @@ pub(super) fn broker_path(vsock: &Path) -> PathBuf {
 /// Reads a policy file, and its secrets once, so that a mistake shows before a guest is there.
 pub(super) fn read_policy(path: &Path) -> Result<Policy, Refusal> {
     let refuse = |e: &dyn fmt::Display| {
-        let message = e.to_string().replace('\n', "\n       ");
+        let message = e.to_string().lines().map(str::trim).collect::<Vec<_>>().join(": ");
         Refusal::from_message(
             format_args!("cannot use the policy {}", path.display()),
             &message,

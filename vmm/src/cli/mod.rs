@@ -2,12 +2,17 @@
 
 mod attest;
 mod demo;
+mod inspect;
 mod run;
 mod story;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+
+use crate::exit;
+use crate::refusal::Refusal;
 
 /// A virtual machine monitor for confidential guests (AMD SEV-SNP, Intel TDX) on Linux/KVM.
 #[derive(Debug, Parser)]
@@ -29,18 +34,41 @@ const AFTER_HELP: &str = "Exit status: 0 the guest switched itself off (or the c
 enum Command {
     /// Launch a guest
     Run(run::RunArgs),
+    /// Show what is in a firmware image or an IGVM file, and what of it is measured
+    Inspect(inspect::InspectArgs),
     /// Plan, measure, launch and attest a small guest that ships with cloister, and tell the story
     Demo(demo::DemoArgs),
 }
 
 /// Reads the command line and does what it says.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version: what was asked for, or the best answer to nothing at all.
+        Err(e) if !e.use_stderr() || e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            e.exit()
+        }
+        Err(e) => {
+            eprintln!("cloister: {}", mistake(&e));
+            return ExitCode::from(exit::BAD_INPUT);
+        }
+    };
     log(cli.verbose);
     match cli.command {
         Command::Run(args) => run::main(args),
+        Command::Inspect(args) => inspect::main(args),
         Command::Demo(args) => demo::main(args),
     }
+}
+
+/// A mistake on the command line, in the three lines that all mistakes are told in.
+fn mistake(error: &clap::Error) -> Refusal {
+    let text = error.render().to_string();
+    let told = text.split("\n\n").next().unwrap_or_default();
+    let told = told.trim_start_matches("error: ").lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    let remedy = tip.unwrap_or("see `cloister --help` and `cloister COMMAND --help`");
+    Refusal::new("the command line cannot be used", told, remedy)
 }
 
 fn log(verbose: u8) {
@@ -51,4 +79,29 @@ fn log(verbose: u8) {
         _ => LevelFilter::TRACE,
     };
     tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(true).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_on_the_command_line_are_three_lines_too() {
+        for args in [
+            &["cloister", "run", "--vsock", "cid=3,uid=1"][..],
+            &["cloister", "run", "--bogus"],
+            &["cloister", "run", "--coco", "sev"],
+            &["cloister", "frobnicate"],
+        ] {
+            let error = Cli::try_parse_from(args).unwrap_err();
+            let text = mistake(&error).to_string();
+            assert_eq!(text.lines().count(), 3, "{args:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
 }

@@ -89,7 +89,9 @@ impl VmSpec {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Refusal::new(what(), e, "give the path of a readable TOML file"))?;
         toml::from_str(&text).map_err(|e| {
-            let why = e.to_string().trim_end().replace('\n', "\n       ");
+            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let why = format!("line {line}: {}", e.message().replace('\n', " "));
             Refusal::new(what(), why, "mend the line; `cloister run --help` lists the keys")
         })
     }
