@@ -4,12 +4,14 @@
 //! - [`measure`]: the digest that a plan will have, and why two digests differ.
 //! - [`ovmf`], [`tdvf`]: firmware images, and what they want launched under SEV and TDX.
 //! - [`igvm`]: guests as files of pages, parameters and vCPU states.
+//! - [`explain`]: which inputs give a measurement, and what evidence says.
 //! - [`identity`]: ID blocks, signed: which launch digest a guest's owner expects.
 //! - [`linux`]: the formats that Linux kernels come in, and the blocks they are handed at boot.
 //! - [`acpi`]: ACPI tables for guests without firmware.
 
 pub mod acpi;
 mod bytes;
+pub mod explain;
 pub mod identity;
 pub mod igvm;
 pub mod linux;

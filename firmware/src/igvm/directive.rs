@@ -98,6 +98,17 @@ impl Initialization {
     }
 }
 
+impl Initialization {
+    /// Its name in the specification.
+    pub fn name(&self) -> &'static str {
+        let known = match self {
+            Initialization::GuestPolicy { .. } => kind::GUEST_POLICY,
+            Initialization::Passed { kind, .. } => *kind,
+        };
+        super::defs::kind_name(known).unwrap_or("unknown")
+    }
+}
+
 /// A header of the directive section. Data offsets are from the start of the file and lie inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directive {

@@ -20,7 +20,7 @@ pub use explain::{Difference, explain_difference};
 pub use igvm::{IgvmMeasureError, measure_igvm};
 pub use pages::{PageHash, PlanHashes, hash_pages};
 pub use sev::{SevMode, measure_sev};
-pub use snp::{MeasureError, SnpDigest, measure_snp, measure_snp_hashed};
+pub use snp::{MeasureError, SnpDigest, VMSA_GPA, measure_snp, measure_snp_hashed, vcpu_label};
 pub use stages::{Digest384, Measurement, Stage};
 pub use tdx::{MrtdDigest, Passes, measure_tdx};
 pub use vmsa::vmsa_page;
