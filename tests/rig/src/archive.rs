@@ -16,8 +16,10 @@ const ONLINE: &str =
 /// A Debian release.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Suite {
-    /// QEMU, virtiofsd and Linux 6.12 come from here.
+    /// Linux 6.12 comes from here.
     Trixie,
+    /// Trixie with newer versions of a few packages: QEMU and virtiofsd come from here.
+    TrixieBackports,
     /// The newest kernel comes from here.
     Sid,
 }
@@ -26,8 +28,14 @@ impl Suite {
     fn name(self) -> &'static str {
         match self {
             Self::Trixie => "trixie",
+            Self::TrixieBackports => "trixie-backports",
             Self::Sid => "sid",
         }
+    }
+
+    /// The release that it adds to.
+    fn base(self) -> Option<Self> {
+        matches!(self, Self::TrixieBackports).then_some(Self::Trixie)
     }
 }
 
@@ -109,17 +117,21 @@ fn configure(cache: &Cache, suite: Suite, name: &str) -> Result<PathBuf> {
         fs::create_dir_all(&dir).file("create", &dir)?;
     }
     let mirror = env::var("CLOISTER_DEBIAN_MIRROR").unwrap_or_else(|_| "http://deb.debian.org/debian".into());
-    let sources = format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {} main\n", suite.name());
+    let sources: String = [Some(suite), suite.base()]
+        .iter()
+        .flatten()
+        .map(|suite| format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {} main\n", suite.name()))
+        .collect();
     let config = root.join("apt.conf");
     write(&root.join("status"), "")?;
     write(&root.join("etc/sources.list"), &sources)?;
-    write(&config, &configuration(&root))?;
+    write(&config, &configuration(&root, suite))?;
     Ok(config)
 }
 
-/// An apt configuration that keeps to `root`, and to how the machine reaches the network.
-fn configuration(root: &Path) -> String {
-    let root = root.display();
+/// An apt configuration that keeps to `root`, prefers `suite`, and keeps to how the machine reaches the network.
+fn configuration(root: &Path, suite: Suite) -> String {
+    let (root, suite) = (root.display(), suite.name());
     let mut text = format!(
         r#"Dir "{root}";
 Dir::Etc "{root}/etc";
@@ -131,6 +143,7 @@ Dir::Etc::preferencesparts "{root}/etc";
 Dir::State "{root}";
 Dir::State::status "{root}/status";
 Dir::Cache "{root}";
+APT::Default-Release "{suite}";
 APT::Architecture "amd64";
 APT::Architectures {{ "amd64"; }};
 APT::Sandbox::User "";

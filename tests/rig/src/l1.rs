@@ -12,8 +12,13 @@ use crate::{
 use std::{env, fs, path::Path};
 
 const INIT: &str = include_str!("../assets/l1-init.sh");
-pub(crate) const COMMAND_LINE: &str =
-    "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr tsc=reliable random.trust_cpu=on";
+/// The host's command line.
+///
+/// `init_on_alloc=1` is not for safety. virtiofsd writes file contents into the host's memory without QEMU's knowledge;
+/// what QEMU once translated from these pages would stay valid, and programs run the code of others. Pages that the
+/// host's kernel clears before it lends them out are written by the emulated processor, which drops translations.
+pub(crate) const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr tsc=reliable \
+     random.trust_cpu=on init_on_alloc=1";
 
 /// Modules that the host needs where its kernel has them as modules.
 const MODULES: [&str; 10] = [

@@ -33,6 +33,7 @@ mod kernel;
 mod l1;
 mod modules;
 mod packages;
+mod qemu_patch;
 mod rig;
 mod run;
 mod scratch;

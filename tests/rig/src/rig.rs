@@ -63,6 +63,11 @@ impl Rig {
     pub fn tools(&self) -> &Tools {
         &self.tools
     }
+
+    /// Whether a guest in the rig can run OVMF: see [`Tools::runs_ovmf`].
+    pub fn runs_ovmf(&self) -> Result<()> {
+        self.tools.runs_ovmf()
+    }
 }
 
 /// The trimmed kernel if it is there, else Debian's with a word about why.

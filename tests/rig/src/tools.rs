@@ -5,7 +5,7 @@ use crate::{
     archive::{self, Archive, Suite},
     cache::{self, Cache},
     error::{Error, FileContext, Result},
-    exec,
+    exec, qemu_patch,
 };
 use std::{
     fs,
@@ -13,11 +13,18 @@ use std::{
     process::Command,
 };
 
-/// A new number makes every cache fetch the programs again. (QEMU 7.2, in Debian 12, would not do: it does not intercept
-/// a nested guest's XSETBV.)
-const ENTRY: &str = "tools-1";
+/// A new number makes every cache fetch the programs again.
+///
+/// Older QEMUs would not do. 7.2, in Debian 12, does not intercept a nested guest's XSETBV. 10.0, in Debian 13, sets and
+/// clears the virtual interrupt in `vmrun` and at its end by plain instructions and without a lock, in a word where
+/// other threads set a processor's interrupts: now and then one is lost, and a processor of the rig's host sleeps on.
+const ENTRY: &str = "tools-2";
 const PACKAGES: [&str; 6] = ["qemu-system-x86", "virtiofsd", "busybox-static", "xz-utils", "zstd", "lz4"];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+/// QEMU as it comes, the copy that runs OVMF in nested guests, and the file that says why there is no such copy.
+const QEMU: &str = "usr/bin/qemu-system-x86_64";
+const QEMU_PATCHED: &str = "usr/bin/qemu-system-x86_64.patched";
+const QEMU_UNPATCHED: &str = "usr/bin/qemu-system-x86_64.unpatched";
 
 /// QEMU, virtiofsd, busybox and the decompressors.
 #[derive(Clone, Debug)]
@@ -31,14 +38,28 @@ impl Tools {
         let root = cache.entry(ENTRY, |scratch| {
             eprintln!("rig: fetching QEMU and its companions from Debian (40 MB)");
             let packages = scratch.join("packages");
-            Archive::open(cache, Suite::Trixie)?.download_closure(&PACKAGES, &packages)?;
+            Archive::open(cache, Suite::TrixieBackports)?.download_closure(&PACKAGES, &packages)?;
             archive::unpack(&packages, scratch)?;
             for waste in ["packages", "usr/share/doc", "usr/share/man", "usr/share/locale", "var"] {
                 cache::remove(&scratch.join(waste))?;
             }
-            Ok(())
+            patch_qemu(scratch)
         })?;
         Ok(Self { root })
+    }
+
+    /// Whether a guest in the rig can run OVMF; on a real processor, any can.
+    ///
+    /// It takes a QEMU without one assertion (see `qemu_patch`), which could not be made if this QEMU is not as known.
+    pub fn runs_ovmf(&self) -> Result<()> {
+        if self.root.join(QEMU_PATCHED).exists() {
+            return Ok(());
+        }
+        Err(Error::new(
+            "OVMF cannot run in the rig's guests: QEMU would abort",
+            fs::read_to_string(self.root.join(QEMU_UNPATCHED)).unwrap_or_default(),
+            "tell the project, which must learn to mend this QEMU; or use a machine with hardware virtualisation",
+        ))
     }
 
     /// The statically linked busybox.
@@ -52,7 +73,7 @@ impl Tools {
 
     /// QEMU for x86-64, told where its firmware and modules are.
     pub fn qemu(&self) -> Command {
-        let mut command = self.command("usr/bin/qemu-system-x86_64");
+        let mut command = self.command(if self.runs_ovmf().is_ok() { QEMU_PATCHED } else { QEMU });
         command.env("QEMU_MODULE_DIR", self.root.join(LIBRARIES).join("qemu"));
         for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
             command.arg("-L").arg(self.root.join(data));
@@ -115,4 +136,19 @@ impl Tools {
         command.arg("--library-path").arg(&libraries).arg(self.root.join(program));
         command
     }
+}
+
+/// Makes the copy of QEMU that runs OVMF in nested guests, or writes why not.
+fn patch_qemu(root: &Path) -> Result<()> {
+    let qemu = root.join(QEMU);
+    let program = fs::read(&qemu).file("read", &qemu)?;
+    let (name, bytes) = match qemu_patch::without_assertion(&program) {
+        Ok(patched) => (QEMU_PATCHED, patched),
+        Err(why) => {
+            eprintln!("rig: QEMU is used as it is, and guests with OVMF would abort it: {why}");
+            (QEMU_UNPATCHED, why.into_bytes())
+        }
+    };
+    let path = root.join(name);
+    fs::write(&path, bytes).file("write", &path)
 }
