@@ -8,6 +8,7 @@ use crate::{
     initramfs::Initramfs,
     run::RunSpec,
     tools::Tools,
+    tsc,
 };
 use std::{env, fs, path::Path};
 
@@ -17,8 +18,16 @@ const INIT: &str = include_str!("../assets/l1-init.sh");
 /// `init_on_alloc=1` is not for safety. virtiofsd writes file contents into the host's memory without QEMU's knowledge;
 /// what QEMU once translated from these pages would stay valid, and programs run the code of others. Pages that the
 /// host's kernel clears before it lends them out are written by the emulated processor, which drops translations.
-pub(crate) const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr tsc=reliable \
-     random.trust_cpu=on init_on_alloc=1";
+///
+/// `tsc_early_khz`: on a busy machine the kernel's own measurement, against timers that stand still while QEMU is not
+/// scheduled, is off by factors, and so are then its clock and the guests'.
+pub(crate) fn command_line() -> String {
+    let khz = tsc::khz();
+    format!(
+        "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on init_on_alloc=1 \
+         tsc=reliable tsc_early_khz={khz}"
+    )
+}
 
 /// Modules that the host needs where its kernel has them as modules.
 const MODULES: [&str; 10] = [

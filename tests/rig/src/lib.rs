@@ -38,6 +38,7 @@ mod rig;
 mod run;
 mod scratch;
 mod tools;
+mod tsc;
 
 pub use cache::Cache;
 pub use error::{Error, Result};

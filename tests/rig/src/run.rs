@@ -181,7 +181,7 @@ fn qemu(tools: &Tools, kernel: &HostKernel, spec: &RunSpec, scratch: &Scratch) -
         "node,memdev=mem",
     ]);
     qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(scratch.path("initramfs"));
-    qemu.args(["-append", l1::COMMAND_LINE]);
+    qemu.args(["-append", &l1::command_line()]);
     qemu.arg("-serial").arg(in_scratch("file:", "console"));
     qemu.args(["-device", "virtio-serial-pci"]);
     qemu.args(["-chardev", "stdio,id=out,signal=off", "-device", "virtserialport,chardev=out,name=out"]);
