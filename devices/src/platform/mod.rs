@@ -1,4 +1,4 @@
-//! The platform's own devices: serial port, clock, power, I/O APIC.
+//! The platform's own devices: serial port, clock, power, I/O APIC, and what firmware asks for.
 //!
 //! Everything here answers a guest's own accesses on the vCPU's thread, so each access is short, bounded
 //! and cannot fail. The byte-wide devices see a wider access as the ISA bus would split it: one access
@@ -14,6 +14,7 @@
     )
 )]
 
+mod fw_cfg;
 mod i8042;
 mod ioapic;
 mod ioapic_entry;
@@ -25,6 +26,7 @@ mod serial_input;
 #[cfg(test)]
 mod test_utils;
 
+pub use fw_cfg::{Blob, Content, FwCfg, FwCfgCounters, FwCfgItems, FwCfgStats, ItemError, Key};
 pub use i8042::I8042;
 pub use ioapic::{Ioapic, IoapicLine, MsiSink};
 pub use post_code::PostCode;
