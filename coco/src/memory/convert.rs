@@ -270,9 +270,7 @@ mod tests {
     #[test]
     fn hostile_ranges_are_refused_and_counted() {
         let c = converter(Recorder::default());
-        for (gpa, pages) in
-            [(0, 0), (1, 1), (0x1000, u64::MAX), (!0xfff, 2), (0, u64::MAX / PAGE_SIZE + 1)]
-        {
+        for (gpa, pages) in [(0, 0), (1, 1), (0x1000, u64::MAX), (!0xfff, 2), (0, u64::MAX / PAGE_SIZE + 1)] {
             assert!(matches!(c.convert(gpa, pages, Target::Shared), Err(ConvertError::BadRange { .. })));
         }
         // The hole between the two ranges of RAM, and a range that only begins in RAM.

@@ -37,15 +37,11 @@ impl PrivacyMap {
         let mut changed: u64 = 0;
         for region in &mut self.regions {
             let Some(pages) = region.pages_within(gpa, len) else { continue };
-            for page in pages {
-                let (word, mask) = (page / 64, 1u64 << (page % 64));
-                if let Some(bits) = usize::try_from(word).ok().and_then(|w| region.private.get_mut(w)) {
-                    let was = *bits & mask != 0;
-                    if was != private {
-                        *bits ^= mask;
-                        changed = changed.saturating_add(1);
-                    }
-                }
+            for (word, mask) in words(pages) {
+                let Some(bits) = region.private.get_mut(word) else { continue };
+                let before = *bits;
+                *bits = if private { before | mask } else { before & !mask };
+                changed = changed.saturating_add(u64::from((before ^ *bits).count_ones()));
             }
         }
         changed
@@ -55,11 +51,11 @@ impl PrivacyMap {
     pub fn first_private(&self, gpa: u64, len: u64) -> Option<u64> {
         for region in &self.regions {
             let Some(pages) = region.pages_within(gpa, len) else { continue };
-            for page in pages {
-                let (word, mask) = (page / 64, 1u64 << (page % 64));
-                let bits = usize::try_from(word).ok().and_then(|w| region.private.get(w)).copied();
+            for (word, mask) in words(pages) {
                 // A page without a bit cannot be vouched for: private.
-                if bits.unwrap_or(u64::MAX) & mask != 0 {
+                let found = region.private.get(word).copied().unwrap_or(u64::MAX) & mask;
+                if found != 0 {
+                    let page = (word as u64).saturating_mul(64).saturating_add(found.trailing_zeros().into());
                     return Some(region.range.start.saturating_add(page.saturating_mul(PAGE_SIZE)));
                 }
             }
@@ -85,6 +81,19 @@ impl Region {
         let last = end.checked_sub(self.range.start)?.div_ceil(PAGE_SIZE);
         Some(first..last)
     }
+}
+
+/// The words of a bitmap that hold the bits `pages`, each with a mask of those of its bits that count.
+fn words(pages: std::ops::Range<u64>) -> impl Iterator<Item = (usize, u64)> {
+    let (first, end) = (pages.start / 64, pages.end.div_ceil(64));
+    (first..end).map(move |word| {
+        let low = word.saturating_mul(64);
+        let from = pages.start.saturating_sub(low).min(63);
+        let until = pages.end.saturating_sub(low).min(64);
+        // `end` was rounded up, so at least one bit of every word counts: until is 1 to 64.
+        let mask = (u64::MAX << from) & (u64::MAX >> 64u64.saturating_sub(until).min(63));
+        (usize::try_from(word).unwrap_or(usize::MAX), mask)
+    })
 }
 
 #[cfg(test)]
@@ -123,5 +132,17 @@ mod tests {
         assert_eq!(m.private_pages(), 102);
         assert_eq!(m.set(1 << 32, PAGE_SIZE, false), 1);
         assert_eq!(m.first_private(1 << 32, PAGE_SIZE), None);
+    }
+
+    #[test]
+    fn words_and_bits_say_the_same() {
+        for (start, end) in [(0, 1), (0, 64), (1, 63), (63, 65), (64, 128), (5, 200), (127, 128), (70, 70)] {
+            let bits: Vec<u64> = words(start..end)
+                .flat_map(|(word, mask)| {
+                    (0..64).filter(move |b| mask >> b & 1 == 1).map(move |b| word as u64 * 64 + b)
+                })
+                .collect();
+            assert_eq!(bits, (start..end).collect::<Vec<_>>(), "{start}..{end}");
+        }
     }
 }
