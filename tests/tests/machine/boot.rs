@@ -8,7 +8,7 @@ echo memory $(awk '/MemTotal/ {print $2}' /proc/meminfo)
 for d in /sys/bus/pci/devices/*; do echo pci $(cat $d/vendor) $(cat $d/device) $(ls -d $d/driver 2>/dev/null | wc -l); done
 echo random $(head -c 16 /dev/hwrng | wc -c)
 echo clock $(date -u +%Y)
-dmesg | grep -iE 'acpi.*(error|warning)|WARNING:|BUG:|Oops' | head -20
+dmesg | grep -E 'ACPI.*Error|cut here|BUG:|Oops' | sed 's/^/complaint: /' | head -20
 ";
 
 fn boots(kernel: usize, image: Image, cpus: u32) {

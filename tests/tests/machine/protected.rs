@@ -12,7 +12,7 @@ fn demo(more: &[&str]) -> Run {
 
 #[test]
 fn the_demo_converts_attests_and_gets_its_secret() {
-    demo(&[]).code(0).said("guest_memfd").said("secret sha256");
+    demo(&[]).code(0).said("guest_memfd").said("secret demo sha256");
 }
 
 #[test]
