@@ -6,6 +6,7 @@ mod demo;
 mod guest;
 mod kvm;
 mod rig;
+mod rustc;
 mod summary;
 mod test;
 
@@ -40,6 +41,9 @@ type Status = Result<i32, Error>;
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = env::args().skip(1).collect();
+    if env::var_os(rustc::VARIABLE).is_some() {
+        return exit(rustc::run(&args));
+    }
     let command = if args.is_empty() { "help".to_owned() } else { args.remove(0) };
     let status = match command.as_str() {
         "demo" => demo::run(&args),
@@ -53,6 +57,10 @@ fn main() -> ExitCode {
         }
         other => Err(usage(&format!("there is no chore `{other}`"))),
     };
+    exit(status)
+}
+
+fn exit(status: Status) -> ExitCode {
     match status {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
         Err(error) => {
