@@ -1,6 +1,6 @@
 //! A launch as boxes on an address axis: sorted, folded where there are too many, with the gaps between.
 
-use super::report::{Launch, Measured, Step, is_vcpu, size};
+use super::report::{Launch, Measured, Step, size};
 
 /// More boxes than this are hard to read: neighbours of one kind are folded.
 const MANY: usize = 28;
@@ -72,12 +72,12 @@ impl Block {
 pub(super) fn rows(launch: &Launch) -> Vec<Row> {
     let numbered = || launch.steps.iter().zip(1..);
     let mut rows: Vec<Row> = numbered()
-        .filter(|(step, _)| is_vcpu(step))
+        .filter(|(step, _)| step.vcpu)
         .map(|(step, order)| Row::Vcpu { what: step.what.clone(), order, measured: step.measured })
-        .rev()
         .collect();
+    rows.reverse();
     let mut blocks: Vec<Block> =
-        numbered().filter(|(step, _)| !is_vcpu(step)).map(|(step, order)| Block::of(step, order)).collect();
+        numbered().filter(|(step, _)| !step.vcpu).map(|(step, order)| Block::of(step, order)).collect();
     blocks.sort_by_key(|b| b.start);
     for reach in [0, 0x1_0000, SMALL_GAP, SMALL_GAP << 4, u64::MAX] {
         if blocks.len() <= MANY {
@@ -106,7 +106,9 @@ fn fold(blocks: Vec<Block>, reach: u64) -> Vec<Block> {
     let mut folded: Vec<Block> = Vec::with_capacity(blocks.len());
     for block in blocks {
         match folded.last_mut() {
-            Some(last) if last.measured == block.measured && block.start.saturating_sub(last.end) <= reach => {
+            Some(last)
+                if last.measured == block.measured && block.start.saturating_sub(last.end) <= reach =>
+            {
                 last.end = last.end.max(block.end);
                 last.bytes += block.bytes;
                 last.order.extend(block.order);
@@ -125,7 +127,7 @@ mod tests {
     use super::*;
 
     fn step(address: u64, bytes: u64, measured: Measured) -> Step {
-        Step { what: "x".to_owned(), address, bytes, measured, from: String::new() }
+        Step { what: "x".to_owned(), address, bytes, measured, from: String::new(), vcpu: false }
     }
 
     fn launch(steps: Vec<Step>) -> Launch {
@@ -137,7 +139,7 @@ mod tests {
         let rows = rows(&launch(vec![
             step(0x5000, 0x1000, Measured::Contents),
             step(0x1000, 0x1000, Measured::Zeros),
-            step(cloister_firmware::measure::VMSA_GPA, 0x1000, Measured::Contents),
+            Step { vcpu: true, ..step(0, 0x1000, Measured::Contents) },
         ]));
         assert!(matches!(&rows[0], Row::Vcpu { order: 3, .. }));
         assert!(matches!(&rows[1], Row::Block(b) if b.start == 0x5000));

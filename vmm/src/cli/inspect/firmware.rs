@@ -49,7 +49,9 @@ fn meaning(firmware: &Firmware, entry: &GuidEntry) -> String {
     match (entry.guid, word(0), word(4)) {
         (known::RESET_BLOCK, Some(eip), _) => format!("other vCPUs start at {eip:#x}"),
         (known::SECRET_BLOCK | known::HASH_BLOCK, Some(_), Some(0)) => "not supported".to_owned(),
-        (known::SECRET_BLOCK | known::HASH_BLOCK, Some(at), Some(size)) => format!("{size:#x} bytes at {at:#x}"),
+        (known::SECRET_BLOCK | known::HASH_BLOCK, Some(at), Some(size)) => {
+            format!("{size:#x} bytes at {at:#x}")
+        }
         (known::SEV_METADATA | known::TDX_METADATA | known::IGVM_METADATA, Some(distance), _) => {
             match (firmware.bytes().len() as u64).checked_sub(distance.into()) {
                 Some(offset) => format!("at offset {offset:#x}"),
@@ -118,7 +120,12 @@ fn igvm(firmware: &Firmware) -> Option<Table> {
         Err(error) => return Some(broken("IGVM parameters", &error)),
     };
     let rows = found.parameters.iter().map(|p| {
-        vec![Cell::Hex(p.at.into()), Cell::Size(p.size.into()), Cell::Hex(p.id.0.into()), Cell::text(p.id.name())]
+        vec![
+            Cell::Hex(p.at.into()),
+            Cell::Size(p.size.into()),
+            Cell::Hex(p.id.0.into()),
+            Cell::text(p.id.name()),
+        ]
     });
     Some(Table {
         title: format!("IGVM parameters at {:#x}", found.offset),

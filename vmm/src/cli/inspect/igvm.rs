@@ -72,7 +72,8 @@ fn directives(file: &IgvmFile, all: bool) -> Table {
     let mut rows: Vec<Vec<Cell>> = Vec::new();
     let mut rest = file.directives();
     while let Some(first) = rest.first() {
-        let same = if all { 1 } else { 1 + rest.windows(2).take_while(|w| follows(&w[0].body, &w[1].body)).count() };
+        let same =
+            if all { 1 } else { 1 + rest.windows(2).take_while(|w| follows(&w[0].body, &w[1].body)).count() };
         rows.push(row(file, first, same as u64));
         rest = &rest[same..];
     }

@@ -1,6 +1,6 @@
 //! What was found, as values: the table, the JSON and the picture are made of the same.
 
-use cloister_firmware::measure::{Digest384, VMSA_GPA, vcpu_label};
+use cloister_firmware::measure::{Digest384, vcpu_label};
 use cloister_firmware::plan::{ImageFile, PageKind, PageRun, Source};
 use serde::{Serialize, Serializer};
 
@@ -137,6 +137,8 @@ pub(super) struct Step {
     pub(super) bytes: u64,
     pub(super) measured: Measured,
     pub(super) from: String,
+    /// Whether it is the state of a vCPU, and its address no memory of the guest's.
+    pub(super) vcpu: bool,
 }
 
 /// What of a step a measurement covers.
@@ -176,16 +178,26 @@ impl Measured {
     }
 }
 
-/// Which page is meant by where its bytes come from.
+/// What the VMM fills: parameters of IGVM files, and the memory that it tells a TD of.
+const PARAMETERS: [&str; 7] = [
+    "IGVM memory map",
+    "IGVM MADT",
+    "IGVM command line",
+    "IGVM device tree",
+    "IGVM machine parameters",
+    "IGVM parameters",
+    "hand-off blocks",
+];
+
+/// A run of pages as a step.
 pub(super) fn step(run: &PageRun, tdx: bool) -> Step {
     let from = match (&run.source, run.kind) {
         (Source::File { offset, len, .. }, _) => format!("file {offset:#x}, {}", size(*len)),
         (_, PageKind::Secrets) => "the platform".to_owned(),
         (_, PageKind::Cpuid) => "the VMM, checked by the platform".to_owned(),
-        (Source::Zero, PageKind::Unmeasured) => "the VMM".to_owned(),
+        _ if PARAMETERS.contains(&run.label) => "the VMM".to_owned(),
         (Source::Zero, _) => "zeros".to_owned(),
-        (Source::Bytes(_), PageKind::Measured) => "file".to_owned(),
-        (Source::Bytes(_), _) => "the VMM".to_owned(),
+        (Source::Bytes(_), _) => "file".to_owned(),
     };
     Step {
         what: run.label.to_owned(),
@@ -193,10 +205,11 @@ pub(super) fn step(run: &PageRun, tdx: bool) -> Step {
         bytes: run.size(),
         measured: Measured::of(run.kind, tdx),
         from,
+        vcpu: false,
     }
 }
 
-/// The state of a vCPU under SNP.
+/// The state of a vCPU.
 pub(super) fn vcpu_step(index: usize, address: u64, from: &str) -> Step {
     Step {
         what: vcpu_label(index),
@@ -204,10 +217,6 @@ pub(super) fn vcpu_step(index: usize, address: u64, from: &str) -> Step {
         bytes: PageRun::PAGE_SIZE as u64,
         measured: Measured::Contents,
         from: from.to_owned(),
+        vcpu: true,
     }
-}
-
-/// Whether an address is that of a vCPU's state and not of memory.
-pub(super) fn is_vcpu(step: &Step) -> bool {
-    step.address == VMSA_GPA
 }

@@ -29,11 +29,27 @@ pub(super) fn draw(report: &Report) -> String {
     pen.line(DEFINITIONS);
     pen.line(r##"<rect width="100%" height="100%" fill="#ffffff"/>"##);
     let name = report.file.rsplit('/').next().unwrap_or_default();
-    pen.text(MARGIN, 40.0, 20.0, "#1a1a1a", "start", true, &format!("What a launch of {name} puts into memory"));
+    pen.text(
+        MARGIN,
+        40.0,
+        20.0,
+        "#1a1a1a",
+        "start",
+        true,
+        &format!("What a launch of {name} puts into memory"),
+    );
     let about = format!("{}, {}, SHA-256 {}…", report.format, size(report.bytes), &report.sha256[..16]);
     pen.text(MARGIN, 64.0, 13.0, "#555555", "start", false, &about);
     if columns.is_empty() {
-        pen.text(MARGIN, HEADER + 24.0, 14.0, "#1a1a1a", "start", false, "It is launched on no confidential platform.");
+        pen.text(
+            MARGIN,
+            HEADER + 24.0,
+            14.0,
+            "#1a1a1a",
+            "start",
+            false,
+            "It is launched on no confidential platform.",
+        );
     }
     for (i, (launch, rows)) in columns.iter().enumerate() {
         column(&mut pen, MARGIN + COLUMN * i as f64, launch, rows);
@@ -79,14 +95,24 @@ fn column(pen: &mut Pen, x: f64, launch: &Launch, rows: &[Row]) {
     pen.text(x, y, 16.0, "#1a1a1a", "start", true, launch.platform);
     let about = match launch.digest {
         Some(digest) => format!("{} {}…", launch.measurement, &digest.to_string()[..24]),
-        None if launch.measurement == "launch digest" => "launch digest: depends on vCPUs and kernel".to_owned(),
+        None if launch.measurement == "launch digest" => {
+            "launch digest: depends on vCPUs and kernel".to_owned()
+        }
         None => launch.measurement.to_owned(),
     };
     pen.text(x, y + 19.0, 12.0, "#555555", "start", false, &about);
     y += 34.0;
-    pen.text(x + AXIS + BOX + 14.0, y - 4.0, 11.0, "#555555", "start", false, "order");
+    pen.text(x + AXIS + BOX + 14.0, y - 4.0, 11.0, "#555555", "start", false, "launch order");
+    let mut touches = false;
     for row in rows {
         let h = row_height(row);
+        // Where the box above does not begin right here, its end is worth an address.
+        if let Row::Block(block) = row
+            && !touches
+        {
+            pen.address(x, y, block.end);
+        }
+        touches = matches!(row, Row::Block(_));
         match row {
             Row::Vcpu { what, order, measured } => {
                 shape(pen, x + AXIS, y, h - 8.0, *measured);
@@ -118,14 +144,7 @@ fn draw_block(pen: &mut Pen, x: f64, y: f64, h: f64, block: &Block) {
     pen.text(x + AXIS + 12.0, middle, 13.0, fill, "start", true, &what);
     pen.text(x + AXIS + BOX - 12.0, middle, 12.0, fill, "end", false, &detail);
     pen.text(x + AXIS + BOX + 14.0, middle, 13.0, "#1a1a1a", "start", true, &block.order_text());
-    pen.mono(x + AXIS - 8.0, y + h - 3.0, &format!("{:#x}", block.start));
-    pen.line(&format!(
-        r##"<line x1="{}" y1="{}" x2="{}" y2="{}" stroke="#888888"/>"##,
-        x + AXIS - 6.0,
-        y + h,
-        x + AXIS,
-        y + h
-    ));
+    pen.address(x, y + h, block.start);
 }
 
 /// The ground colour of a hatch.
@@ -205,6 +224,13 @@ impl Pen {
         self.line(&format!(
             r#"<text x="{x}" y="{y}" font-size="{size}" font-weight="{weight}" fill="{fill}" text-anchor="{anchor}">{text}</text>"#
         ));
+    }
+
+    /// An address beside the axis of the column at `x`.
+    fn address(&mut self, x: f64, y: f64, address: u64) {
+        self.mono(x + AXIS - 10.0, y + 4.0, &format!("{address:#x}"));
+        let (from, to) = (x + AXIS - 7.0, x + AXIS);
+        self.line(&format!(r##"<line x1="{from}" y1="{y}" x2="{to}" y2="{y}" stroke="#888888"/>"##));
     }
 
     fn mono(&mut self, x: f64, y: f64, text: &str) {

@@ -26,7 +26,7 @@ pub(super) fn print(report: &Report) -> String {
             .map(|(step, number)| {
                 vec![
                     Cell::Number(number),
-                    Cell::Hex(step.address),
+                    if step.vcpu && step.address == 0 { Cell::Empty } else { Cell::Hex(step.address) },
                     Cell::Size(step.bytes),
                     Cell::text(&step.what),
                     Cell::text(step.measured.name()),
