@@ -1,0 +1,149 @@
+//! `cloister measure igvm`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use cloister_firmware::igvm::{IgvmFile, PlatformType};
+use cloister_firmware::measure::{Digest384, Measurement, measure_igvm};
+use cloister_firmware::plan::{ImageFile, Loader};
+use serde_json::json;
+
+use super::args::Hex;
+use super::{End, print, refuse};
+use crate::refusal::Refusal;
+
+/// Flags of `cloister measure igvm`.
+#[derive(Debug, Args)]
+pub(super) struct IgvmArgs {
+    /// The IGVM file
+    file: PathBuf,
+    /// Where it will be launched
+    #[arg(long, value_enum, value_name = "PLATFORM")]
+    platform: On,
+    /// What will load it [default: cloister]
+    #[arg(long, value_enum, default_value_t = By::Cloister, hide_default_value = true, value_name = "LOADER")]
+    loader: By,
+    /// Print inputs and stages as JSON
+    #[arg(long)]
+    json: bool,
+    /// Say which loader makes the file measure to this digest
+    #[arg(long, value_name = "DIGEST")]
+    explain: Option<Hex<48>>,
+}
+
+/// Platforms with a launch measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum On {
+    /// AMD SEV-SNP: the launch digest
+    Snp,
+    /// Intel TDX: MRTD
+    Tdx,
+}
+
+/// Loaders, where they differ in what is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// This VMM: as the format says, on KVM
+    Cloister,
+    /// QEMU 11.1
+    Qemu,
+    /// cloud-hypervisor: pages without data are the platform's own zero pages
+    CloudHypervisor,
+    /// None of KVM's: every header in its place, as the format's own tools compute it
+    Igvm,
+}
+
+impl On {
+    fn platform(self) -> PlatformType {
+        match self {
+            On::Snp => PlatformType::SEV_SNP,
+            On::Tdx => PlatformType::TDX,
+        }
+    }
+}
+
+impl By {
+    const ALL: [By; 4] = [By::Cloister, By::Qemu, By::CloudHypervisor, By::Igvm];
+
+    fn loader(self) -> Loader {
+        match self {
+            By::Cloister => Loader::Cloister,
+            By::Qemu => Loader::Qemu,
+            By::CloudHypervisor => Loader::CloudHypervisor,
+            By::Igvm => Loader::Igvm,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            By::Cloister => "cloister",
+            By::Qemu => "qemu",
+            By::CloudHypervisor => "cloud-hypervisor",
+            By::Igvm => "igvm",
+        }
+    }
+}
+
+pub(super) fn run(args: &IgvmArgs) -> Result<End, Refusal> {
+    let what = format!("cannot measure {}", args.file.display());
+    let image = ImageFile::open(&args.file).map_err(|e| refuse(&what, e))?;
+    let file = IgvmFile::read(image).map_err(|e| refuse(&what, e))?;
+    let by =
+        |by: By| measure_igvm(&file, args.platform.platform(), by.loader()).map_err(|e| refuse(&what, e));
+    if let Some(wanted) = args.explain {
+        return Ok(explain(Digest384(wanted.0), by));
+    }
+    let measured = by(args.loader)?;
+    let expected = expected(&file, args.platform);
+    if args.json {
+        print::json(&json!({
+            "platform": args.platform.platform().to_string(),
+            "digest": measured.digest.to_string(),
+            "inputs": {
+                "file": args.file.to_string_lossy(),
+                "size": file.image().len(),
+                "loader": args.loader.name(),
+            },
+            "id_block_expects": expected.map(|d| d.to_string()),
+            "stages": print::stages(&measured.stages),
+        }));
+    } else {
+        print::line(measured.digest);
+    }
+    if let Some(expected) = expected.filter(|d| *d != measured.digest) {
+        eprintln!(
+            "cloister measure igvm: the file's ID block expects another digest\n  why: it was signed for {expected}\n  \
+             do:  see which loader that is with --explain {expected}, or have the file signed again"
+        );
+    }
+    Ok(End::Measured)
+}
+
+/// The digest that the file's author signed.
+fn expected(file: &IgvmFile, on: On) -> Option<Digest384> {
+    let platform = file.platform(on.platform())?;
+    file.id_block(platform).map(|block| block.launch_digest)
+}
+
+fn explain(wanted: Digest384, by: impl Fn(By) -> Result<Measurement, Refusal>) -> End {
+    let mut found = false;
+    for loader in By::ALL {
+        match by(loader) {
+            Ok(measured) if measured.digest == wanted => {
+                found = true;
+                print::line(format_args!("{}: this file, loaded by {}", measured.digest, loader.name()));
+            }
+            Ok(_) => {}
+            Err(refusal) => eprintln!("with --loader {}: {refusal}", loader.name()),
+        }
+    }
+    match found {
+        true => End::Measured,
+        false => {
+            print::line(format_args!(
+                "{wanted}: no loader makes this file measure to it, so it comes from another file or platform"
+            ));
+            End::Unexplained
+        }
+    }
+}
