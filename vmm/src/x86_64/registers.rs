@@ -1,11 +1,23 @@
 //! A plan's vCPU state in KVM's structs.
 
-use cloister_firmware::plan::{CpuState, DescriptorTable, Segment};
+use cloister_firmware::plan::{CpuState, DescriptorTable, GeneralRegisters, Segment};
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
 
 /// General registers.
 pub(crate) fn kvm_registers(cpu: &CpuState) -> kvm_regs {
+    let GeneralRegisters { rax, rcx, rbp, r8_r15: [r8, r9, r10, r11, r12, r13, r14, r15] } = cpu.general;
     kvm_regs {
+        rax,
+        rcx,
+        rbp,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
         rip: cpu.rip,
         rflags: cpu.rflags,
         rsp: cpu.rsp,
@@ -13,7 +25,6 @@ pub(crate) fn kvm_registers(cpu: &CpuState) -> kvm_regs {
         rdx: cpu.rdx,
         rsi: cpu.rsi,
         rdi: cpu.rdi,
-        ..Default::default()
     }
 }
 
