@@ -147,3 +147,37 @@ fn explain(wanted: Digest384, by: impl Fn(By) -> Result<Measurement, Refusal>) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cloister_firmware::igvm::write::Writer;
+    use cloister_firmware::igvm::{PageDataType, PageFlags};
+
+    fn args(file: PathBuf, platform: On) -> IgvmArgs {
+        IgvmArgs { file, platform, loader: By::Cloister, json: true, explain: None }
+    }
+
+    #[test]
+    fn a_digest_is_predicted_and_explained() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guest.igvm");
+        let page = |w: Writer| w.page(1, 0x1000, PageFlags::default(), PageDataType::NORMAL, &[]);
+        std::fs::write(&path, page(Writer::new(2).platform(1, PlatformType::SEV_SNP)).build()).unwrap();
+        assert_eq!(run(&args(path.clone(), On::Snp)).unwrap(), End::Measured);
+
+        let file = IgvmFile::read(ImageFile::open(&path).unwrap()).unwrap();
+        let zero_pages = measure_igvm(&file, PlatformType::SEV_SNP, Loader::CloudHypervisor).unwrap().digest;
+        let explain = |digest: Digest384| {
+            let explain = Some(Hex(digest.0));
+            run(&IgvmArgs { explain, ..args(path.clone(), On::Snp) }).unwrap()
+        };
+        assert_eq!(explain(zero_pages), End::Measured);
+        assert_eq!(explain(Digest384::ZERO), End::Unexplained);
+
+        let refusal = run(&args(path.clone(), On::Tdx)).unwrap_err().to_string();
+        assert!(refusal.contains("the file is for SEV-SNP, and TDX is asked for"), "{refusal}");
+        std::fs::write(&path, b"IGVM").unwrap();
+        assert_eq!(run(&args(path.clone(), On::Snp)).unwrap_err().to_string().lines().count(), 3);
+    }
+}
