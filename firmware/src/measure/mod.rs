@@ -2,6 +2,7 @@
 //!
 //! - [`snp`]: the launch digest of SEV-SNP, page by page, as the platform's firmware computes it.
 //! - [`measure_tdx`]: MRTD of TDX, in the order of either launcher there is.
+//! - [`rtmr`]: what a TD's firmware and kernel measure by themselves.
 //! - [`vmsa_page`]: the page that a vCPU's initial state is measured as.
 //! - [`measure_sev`]: the same for the older SEV and SEV-ES, which only predictions need.
 //! - [`measure_igvm`]: an IGVM file, on SNP and on TDX.
@@ -10,6 +11,7 @@
 mod explain;
 mod igvm;
 mod pages;
+pub mod rtmr;
 mod sev;
 pub mod snp;
 mod stages;
