@@ -124,6 +124,21 @@ impl SnpSearch {
         self.combinations().iter().map(|c| vcpus(c.profile).saturating_mul(counts)).sum()
     }
 
+    /// The name of a firmware file.
+    pub fn firmware_name(&self, index: usize) -> &str {
+        self.firmware.get(index).map_or("", |f| &f.name)
+    }
+
+    /// The names of all firmware files.
+    pub fn firmware_names(&self) -> String {
+        self.firmware.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether a kernel was given, whose hashes are tried.
+    pub fn has_kernel(&self) -> bool {
+        self.given.kernel.is_some()
+    }
+
     fn max_vcpus(&self) -> u32 {
         self.given.vcpus.max(MAX_VCPUS)
     }
@@ -198,8 +213,8 @@ impl SnpSearch {
             differences.push(format!("launcher {}, not {}", one.profile.name(), given.profile.name()));
         }
         if one.firmware != 0 {
-            let name = |n: usize| self.firmware.get(n).map_or("", |f| &f.name);
-            differences.push(format!("firmware {}, not {}", name(one.firmware), name(0)));
+            let (found, wanted) = (self.firmware_name(one.firmware), self.firmware_name(0));
+            differences.push(format!("firmware {found}, not {wanted}"));
         }
         differences.extend(kernel.differences.iter().cloned());
         if vcpus != given.vcpus {

@@ -150,7 +150,7 @@ impl SnpDigest {
     }
 
     /// Adds pages of a measured run from its page `first` on, by the hashes of their contents.
-    fn update_hashed(&mut self, run: &PageRun, first: u64, hashes: &[PageHash]) {
+    pub fn update_hashed(&mut self, run: &PageRun, first: u64, hashes: &[PageHash]) {
         for (page, hash) in (first..).zip(hashes) {
             self.extend(PAGE_TYPE_NORMAL, run.gpa + page * PageRun::PAGE_SIZE as u64, hash);
         }

@@ -3,6 +3,7 @@
 mod attest;
 mod demo;
 mod inspect;
+mod measure;
 mod run;
 mod story;
 
@@ -28,12 +29,15 @@ struct Cli {
 const AFTER_HELP: &str = "Exit status: 0 the guest switched itself off (or the command did its work); \
 1 the VMM failed; 2 what was asked for cannot be, nothing was created; 3 the guest's kernel panicked; \
 4 the guest crashed; 5 the guest asked for a reset and --no-reboot was given; 6 evidence was refused; \
+7 the firmware refused the kernel that it was handed; \
 128+N ended by signal N.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Launch a guest
     Run(run::RunArgs),
+    /// Predict what a launch will measure to, or explain what one measured to
+    Measure(measure::MeasureArgs),
     /// Show what is in a firmware image or an IGVM file, and what of it is measured
     Inspect(inspect::InspectArgs),
     /// Plan, measure, launch and attest a small guest that ships with cloister, and tell the story
@@ -56,6 +60,7 @@ pub(crate) fn main() -> ExitCode {
     log(cli.verbose);
     match cli.command {
         Command::Run(args) => run::main(args),
+        Command::Measure(args) => measure::main(args),
         Command::Inspect(args) => inspect::main(args),
         Command::Demo(args) => demo::main(args),
     }

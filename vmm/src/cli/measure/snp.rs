@@ -1,0 +1,160 @@
+//! `cloister measure snp`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use cloister_firmware::measure::{Measurement, PlanHashes, measure_snp_hashed};
+use cloister_firmware::ovmf::Firmware;
+use cloister_firmware::plan::{FirmwareBoot, GuestLayout, Identity, Profile, Svsm, plan_firmware};
+use serde_json::{Value, json};
+
+use super::args::{Counts, CpuArgs, ExplainArgs, KernelArgs, Launcher, number};
+use super::files::{self, Files};
+use super::{End, explain, id, print, refuse};
+use crate::refusal::Refusal;
+
+/// Flags of `cloister measure snp`.
+#[derive(Debug, Args)]
+pub(super) struct SnpArgs {
+    /// Firmware image (OVMF.fd)
+    #[arg(long, alias = "ovmf", value_name = "FILE")]
+    pub(super) firmware: PathBuf,
+    #[command(flatten)]
+    pub(super) handed: KernelArgs,
+    /// Number of vCPUs, or a range such as 1-64 for a digest each
+    #[arg(long, alias = "vcpus", value_name = "N|A-B")]
+    pub(super) cpus: Counts,
+    #[command(flatten)]
+    pub(super) cpu: CpuArgs,
+    /// SEV features of the VMSA: bit 0 SNP (always set), bit 5 debug swap, bit 9 Secure TSC
+    #[arg(long, value_name = "NUMBER", default_value = "0x1", value_parser = number)]
+    pub(super) guest_features: u64,
+    /// Who launches the guest
+    #[arg(long, value_enum, default_value_t = Launcher::Qemu)]
+    pub(super) profile: Launcher,
+    /// coconut-svsm binary that is launched below the firmware, and starts instead of it
+    #[arg(long, value_name = "FILE", requires = "vars_size", conflicts_with_all = ["kernel", "explain", "diff"])]
+    svsm: Option<PathBuf>,
+    /// Bytes of the variable store between SVSM and firmware
+    #[arg(long, value_name = "BYTES", requires = "svsm", value_parser = number)]
+    vars_size: Option<u64>,
+    /// Print inputs, stages and file hashes as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    explain: ExplainArgs,
+    #[command(flatten)]
+    id: id::IdArgs,
+}
+
+impl SnpArgs {
+    pub(super) fn explain_args(&self) -> &ExplainArgs {
+        &self.explain
+    }
+
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+}
+
+pub(super) fn run(args: &SnpArgs) -> Result<End, Refusal> {
+    let profile = Profile::from(args.profile);
+    let signature = signature(args, profile)?;
+    if args.guest_features & 1 == 0 {
+        return Err(Refusal::new(
+            format_args!("guest features {:#x} are none that SNP can have", args.guest_features),
+            "bit 0 says that SNP is active, and KVM sets it for every SNP guest",
+            format_args!("give --guest-features {:#x}", args.guest_features | 1),
+        ));
+    }
+    let id = args.id.prepare(args.cpus)?;
+    let files = Files::load(&args.firmware, &args.handed, args.json)?;
+    let svsm = args.svsm.as_deref().map(files::firmware).transpose()?;
+    let measured = measure(args, &files, svsm.as_ref(), profile, signature)?;
+
+    if let Some(wanted) = args.explain.wanted_snp()? {
+        return explain::snp(args, files, &measured, signature, wanted);
+    }
+    let signed = id.map(|id| id.sign_and_write(measured.digest)).transpose()?;
+    if args.json {
+        let mut report = report(args, &files, &measured, signature);
+        report["id_block"] = signed.as_ref().map_or(Value::Null, id::Written::json);
+        print::json(&report);
+        return Ok(End::Measured);
+    }
+    match args.cpus.range {
+        false => print::line(measured.digest),
+        true => digests(args.cpus, &measured).for_each(|(n, d)| print::line(format_args!("{n} {d}"))),
+    }
+    if let Some(signed) = signed {
+        signed.tell();
+    }
+    Ok(End::Measured)
+}
+
+/// The signature in RDX. Launchers that leave KVM's there need none.
+fn signature(args: &SnpArgs, profile: Profile) -> Result<u32, Refusal> {
+    match args.cpu.signature() {
+        Some(signature) => Ok(signature),
+        None if !profile.measures_model() => Ok(0),
+        None => Err(Refusal::new(
+            "neither --cpu-model nor --cpu-sig is given",
+            "every vCPU starts with the signature of its CPU in RDX, and so it is measured",
+            "give the model that the guest is launched with, such as --cpu-model EPYC-Milan; for a \
+             `host` model, --cpu-sig with the host's CPUID leaf 1, EAX",
+        )),
+    }
+}
+
+fn measure(
+    args: &SnpArgs,
+    files: &Files,
+    svsm: Option<&Firmware>,
+    profile: Profile,
+    signature: u32,
+) -> Result<Measurement, Refusal> {
+    let plan = plan_firmware(FirmwareBoot {
+        firmware: &files.firmware,
+        svsm: svsm.map(|image| Svsm { image, vars_size: args.vars_size.unwrap_or(0) }),
+        hashes: files.kernel.as_ref().map(|k| k.hashes()),
+        profile,
+        memory: GuestLayout::LOW_RAM_END,
+        vcpus: args.cpus.last,
+        signature,
+        identity: Identity { vmsa_features: args.guest_features & !1, ..Identity::default() },
+    });
+    let plan = plan.map_err(|e| refuse(format_args!("cannot plan {}", args.firmware.display()), e))?;
+    let mut ahead = PlanHashes::default();
+    ahead.push(0, files.pages.clone());
+    measure_snp_hashed(&plan, &ahead).map_err(|e| refuse("cannot measure", e))
+}
+
+/// The digest for every number of vCPUs: they come last, so each is a stage of the longest launch.
+fn digests(cpus: Counts, measured: &Measurement) -> impl Iterator<Item = (u32, String)> {
+    let before = measured.stages.len().saturating_sub(cpus.last as usize);
+    let stages = measured.stages.iter().skip(before).zip(1..);
+    stages.filter(move |(_, n)| *n >= cpus.first).map(|(s, n)| (n, s.digest_after.to_string()))
+}
+
+fn report(args: &SnpArgs, files: &Files, measured: &Measurement, signature: u32) -> Value {
+    let bytes = files.firmware.bytes().len() as u64;
+    let handed = files.kernel.as_ref().zip(args.handed.kernel.as_deref());
+    let profile = Profile::from(args.profile);
+    let digests: Vec<_> = digests(args.cpus, measured)
+        .map(|(cpus, digest)| json!({ "cpus": cpus, "digest": digest }))
+        .collect();
+    json!({
+        "platform": "snp",
+        "digest": measured.digest.to_string(),
+        "digests": args.cpus.range.then_some(digests),
+        "inputs": {
+            "profile": profile.name(),
+            "firmware": print::file(&args.firmware, bytes, &files.sha256.unwrap_or_default()),
+            "direct_boot": handed.map(|(k, path)| print::kernel(k, path, args.handed.initrd.as_deref())),
+            "cpus": args.cpus.last,
+            "cpu_signature": profile.measures_model().then(|| format!("{signature:#x}")),
+            "guest_features": format!("{:#x}", args.guest_features),
+        },
+        "stages": print::stages(&measured.stages),
+    })
+}

@@ -1,0 +1,63 @@
+//! Independent pieces of work on as many threads as there are cores.
+
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Does `work` for every number below `count`, lowest first, until one of them says that this was enough.
+pub(super) fn until(count: usize, work: impl Fn(usize) -> bool + Sync) {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            if n >= count {
+                return;
+            }
+            if work(n) {
+                next.store(count, Ordering::Relaxed);
+            }
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 1..cores.min(count) {
+            scope.spawn(worker);
+        }
+        worker();
+    });
+}
+
+/// The results of `work` for every number below `count`, in order.
+pub(super) fn all<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let results = Mutex::new(Vec::with_capacity(count));
+    until(count, |n| {
+        let result = work(n);
+        results.lock().unwrap_or_else(|e| e.into_inner()).push((n, result));
+        false
+    });
+    let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
+    results.sort_by_key(|(n, _)| *n);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_done_once_and_comes_in_order() {
+        assert_eq!(all(1000, |n| n * 2), (0..1000).map(|n| n * 2).collect::<Vec<_>>());
+        assert!(all(0, |n| n).is_empty());
+    }
+
+    #[test]
+    fn enough_is_enough() {
+        let done = AtomicUsize::new(0);
+        until(1_000_000, |n| {
+            done.fetch_add(1, Ordering::Relaxed);
+            n >= 10
+        });
+        assert!(done.into_inner() < 1_000_000);
+    }
+}
