@@ -6,8 +6,8 @@
 //! | configuration space by memory | [`Ecam`] | the ECAM window |
 //! | BARs | [`PciMmio`] | the 32-bit window |
 //!
-//! There is no firmware to place BARs: [`PciRoot::add`] does, by the configuration accesses that firmware
-//! would make. A guest may move them afterwards, inside the window.
+//! Not every guest has firmware to place BARs: [`PciRoot::add`] does, by the configuration accesses that
+//! firmware would make. A guest may move them afterwards, inside the window.
 //!
 //! Locks, in the order in which they are taken; nobody holds one and takes an earlier one:
 //!
@@ -31,6 +31,7 @@ mod access;
 mod config;
 mod function;
 mod host_bridge;
+mod lpc_bridge;
 mod msix;
 mod pvpanic;
 mod root;
@@ -44,6 +45,7 @@ pub use access::{ConfigPorts, Ecam, PciMmio};
 pub use config::{BarWindow, ConfigSpace, Identity, LayoutError};
 pub use function::PciFunction;
 pub use host_bridge::HostBridge;
+pub use lpc_bridge::LpcBridge;
 pub use msix::{Msix, MsixCounters, MsixStats};
 pub use pvpanic::{PanicEvents, Pvpanic};
 pub use root::{PciError, PciRoot, Slot};

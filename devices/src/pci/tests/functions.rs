@@ -1,4 +1,4 @@
-//! The host bridge and pvpanic.
+//! The bridges and pvpanic.
 
 use super::*;
 
@@ -12,6 +12,20 @@ fn the_host_bridge_is_a_q35_and_knows_the_ecam_window() {
     assert_eq!(hands.config32(slot, 0x60), 0xe000_0001);
     hands.set_config32(slot, 0x60, 0xe000_0001);
     assert_eq!((hands.config32(slot, 0x60), hands.config32(slot, 0x64)), (0xe000_0001, 0));
+}
+
+#[test]
+fn the_lpc_bridge_says_where_the_power_management_is_whatever_firmware_writes() {
+    let (root, mut hands) = root();
+    root.add_at(LpcBridge::SLOT, Arc::new(Mutex::new(LpcBridge::new(0x600)))).unwrap();
+    let slot = Slot(0x1f);
+    assert_eq!(hands.config32(slot, 0), 0x2918_8086);
+    assert_eq!(hands.config32(slot, 8) >> 8, 0x06_0100);
+    hands.set_config32(slot, 0x40, 0xb000);
+    hands.set_config32(slot, 0x44, 0);
+    assert_eq!((hands.config32(slot, 0x40), hands.config32(slot, 0x44)), (0x601, 0x80));
+    hands.set_config32(slot, 0x60, 0x0a0a_0b0b);
+    assert_eq!(hands.config32(slot, 0x60), 0x0a0a_0b0b);
 }
 
 #[test]
