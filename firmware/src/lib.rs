@@ -7,11 +7,13 @@
 //! - [`explain`]: which inputs give a measurement, and what evidence says.
 //! - [`identity`]: ID blocks, signed: which launch digest a guest's owner expects.
 //! - [`linux`]: the formats that Linux kernels come in, and the blocks they are handed at boot.
-//! - [`acpi`]: ACPI tables for guests without firmware.
+//! - [`acpi`]: ACPI tables, in one block for guests without firmware.
+//! - [`fw_cfg`]: what firmware is told about its machine.
 
 pub mod acpi;
 mod bytes;
 pub mod explain;
+pub mod fw_cfg;
 pub mod identity;
 pub mod igvm;
 pub mod linux;

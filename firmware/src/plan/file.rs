@@ -122,7 +122,7 @@ impl ImageFile {
     }
 
     /// Fills `buf` from byte `offset` on.
-    pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ImageError> {
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ImageError> {
         self.check(offset, buf.len() as u64)?;
         self.file.read_exact_at(buf, offset).context(ReadSnafu { path: &*self.path, offset })
     }

@@ -57,6 +57,17 @@ impl GuestLayout {
         GuestLayout { ram, firmware: None }
     }
 
+    /// Where PCI BARs may be. Stock firmware for a Q35 places them between RAM, or 2 GiB, and the
+    /// configuration space, and asks nobody (edk2's OvmfPkg/Library/PlatformInitLib,
+    /// `PlatformMemMapInitialization`).
+    pub fn pci_window(&self) -> MemoryRange {
+        if self.firmware.is_none() {
+            return Self::PCI_MMIO;
+        }
+        let start = self.low_ram_end().max(2 << 30);
+        MemoryRange::new(start, Self::ECAM.start.saturating_sub(start))
+    }
+
     /// End of the RAM below 4 GiB.
     pub fn low_ram_end(&self) -> u64 {
         self.ram.first().map_or(0, MemoryRange::end)
@@ -94,5 +105,15 @@ mod tests {
         assert!(large.is_ram(GuestLayout::HIGH_RAM, 1 << 30));
         assert!(!large.is_ram(GuestLayout::LOW_RAM_END - 1, 2));
         assert!(!large.is_ram(u64::MAX, 2));
+    }
+
+    #[test]
+    fn firmware_has_its_own_idea_of_the_window_for_bars() {
+        let window = |size, firmware| GuestLayout { firmware, ..GuestLayout::new(size) }.pci_window();
+        assert_eq!(window(512 << 20, None), GuestLayout::PCI_MMIO);
+        let image = Some(MemoryRange::new(0xffc0_0000, 0x40_0000));
+        assert_eq!(window(512 << 20, image), MemoryRange::new(0x8000_0000, 0x6000_0000));
+        assert_eq!(window(5 << 29, image), MemoryRange::new(0xa000_0000, 0x4000_0000));
+        assert_eq!(window(8 << 30, image), GuestLayout::PCI_MMIO);
     }
 }

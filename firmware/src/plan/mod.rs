@@ -15,6 +15,7 @@ mod machine;
 mod models;
 mod pages;
 mod payload;
+mod plain;
 mod profile;
 mod segments;
 mod tables;
@@ -31,6 +32,7 @@ pub use machine::{MAX_MEMORY, MAX_VCPUS, MIN_MEMORY};
 pub use models::{CPU_MODELS, cpu_signature};
 pub use pages::{PageKind, PageRun, Source, SourceError};
 pub use payload::{PayloadBoot, plan_payload};
+pub use plain::{PlainFirmwareBoot, plan_plain_firmware};
 pub use profile::Profile;
 pub use tdx::{TdxBoot, plan_tdx};
 
