@@ -14,12 +14,15 @@ pub(crate) fn output(command: &mut Command, next: &str) -> Result<Vec<u8>> {
 /// Like [`output`], with `input` on its standard input.
 pub(crate) fn filter(command: &mut Command, input: &[u8], next: &str) -> Result<Vec<u8>> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let failed = |why: String| Error::new(format!("`{name}` failed"), why, next);
+    let what = format!("`{name}` failed");
+    let failed = |why: String| Error::new(&what, why, next);
     let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
     let mut child =
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| {
             match error.kind() {
-                ErrorKind::NotFound => failed("it is not installed".into()),
+                ErrorKind::NotFound => {
+                    Error::new(&what, "it is not installed", "install the package that has it")
+                }
                 _ => failed(error.to_string()),
             }
         })?;

@@ -19,14 +19,16 @@ const FRAGMENT: &str = include_str!("../assets/host-kernel.config");
 const BUILD: &str = include_str!("../assets/build-host-kernel.sh");
 
 /// What the build needs, as the file that shows it is there and the Debian package which has it.
-const BUILD_NEEDS: [(&str, &str); 9] = [
+const BUILD_NEEDS: [(&str, &str); 11] = [
     ("/usr/bin/gcc", "gcc"),
+    ("/usr/include/stdio.h", "libc6-dev"),
     ("/usr/bin/make", "make"),
     ("/usr/bin/flex", "flex"),
     ("/usr/bin/bison", "bison"),
     ("/usr/bin/bc", "bc"),
     ("/usr/bin/perl", "perl"),
     ("/usr/bin/xz", "xz-utils"),
+    ("/usr/bin/lz4", "lz4"),
     ("/usr/include/libelf.h", "libelf-dev"),
     ("/usr/bin/flock", "util-linux"),
 ];
