@@ -3,7 +3,11 @@
 use super::config::{ConfigSpace, Identity};
 use super::function::PciFunction;
 use super::root::Slot;
+use super::spec::COMMAND;
 
+/// Ports, memory and bus mastering: always on, the bridge has no other way (§13.1.3). Firmware looks for
+/// the serial port only behind a bridge that says so.
+const COMMAND_ALWAYS: u8 = 0b111;
 /// PMBASE: first port of the power management registers (Intel ICH9 datasheet §13.1.13). Bit 0 says
 /// that they are ports.
 const PMBASE: u16 = 0x40;
@@ -45,7 +49,14 @@ impl LpcBridge {
             space.make_writable(routes, &[0x8f; 4]);
         }
         space.make_writable(RCBA, &[0x01, 0xc0, 0xff, 0xff]);
-        LpcBridge { space }
+        let mut bridge = LpcBridge { space };
+        bridge.fix_command();
+        bridge
+    }
+
+    fn fix_command(&mut self) {
+        let [low, _] = self.space.u16(COMMAND).to_le_bytes();
+        self.space.set(COMMAND, &[low | COMMAND_ALWAYS]);
     }
 }
 
@@ -56,5 +67,10 @@ impl PciFunction for LpcBridge {
 
     fn space_mut(&mut self) -> &mut ConfigSpace {
         &mut self.space
+    }
+
+    fn config_write(&mut self, offset: u16, data: &[u8]) {
+        self.space.write(offset, data);
+        self.fix_command();
     }
 }

@@ -26,6 +26,8 @@ fn the_lpc_bridge_says_where_the_power_management_is_whatever_firmware_writes() 
     assert_eq!((hands.config32(slot, 0x40), hands.config32(slot, 0x44)), (0x601, 0x80));
     hands.set_config32(slot, 0x60, 0x0a0a_0b0b);
     assert_eq!(hands.config32(slot, 0x60), 0x0a0a_0b0b);
+    hands.set_config32(slot, 4, 0x0100);
+    assert_eq!(hands.config32(slot, 4), 0x0107, "it always decodes");
 }
 
 #[test]
