@@ -18,6 +18,8 @@ pub(crate) const GUEST_CRASH: u8 = 4;
 pub(crate) const GUEST_RESET: u8 = 5;
 /// The evidence was refused.
 pub(crate) const REFUSED: u8 = 6;
+/// The guest's firmware refused the kernel or initrd that it was handed.
+pub(crate) const FIRMWARE_REFUSED: u8 = 7;
 
 /// The status for what ended a guest.
 pub(crate) fn of(event: &Event) -> ExitCode {
@@ -26,6 +28,7 @@ pub(crate) fn of(event: &Event) -> ExitCode {
         Event::Reset => GUEST_RESET,
         Event::Panic => GUEST_PANIC,
         Event::Crash(_) => GUEST_CRASH,
+        Event::Refused(_) => FIRMWARE_REFUSED,
         Event::Exit(code) => *code,
         Event::Fault(_) => FAILED,
         // As a shell would say it: 128 and the signal's number.

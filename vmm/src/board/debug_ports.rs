@@ -1,6 +1,10 @@
 //! Two ports for freestanding guests: a console of bytes, and a way to end with a code.
 
+use std::fs::File;
+use std::io::Write;
+
 use cloister_devices::bus::BusDevice;
+use tracing::warn;
 
 use super::event::{Event, Events};
 
@@ -43,6 +47,50 @@ impl BusDevice for DebugConsole {
     }
 }
 
+/// Byte writes are the log of stock firmware (edk2's OvmfPkg/Library/PlatformDebugLibIoPort).
+pub(crate) const FIRMWARE_LOG: u64 = 0x402;
+
+/// The firmware's log: every byte into a file, a line at a time.
+pub(crate) struct FirmwareLog {
+    file: File,
+    line: Vec<u8>,
+}
+
+impl FirmwareLog {
+    pub(crate) fn new(file: File) -> Self {
+        FirmwareLog { file, line: Vec::with_capacity(LINE_MAX) }
+    }
+
+    fn flush(&mut self) {
+        if let Err(error) = self.file.write_all(&self.line) {
+            warn!(%error, "the firmware's log cannot be written");
+        }
+        self.line.clear();
+    }
+}
+
+impl BusDevice for FirmwareLog {
+    fn read(&mut self, _offset: u64, data: &mut [u8]) {
+        // By this value the firmware knows that somebody listens.
+        data.fill(0xe9);
+    }
+
+    fn write(&mut self, _offset: u64, data: &[u8]) {
+        for &byte in data {
+            self.line.push(byte);
+            if byte == b'\n' || self.line.len() >= LINE_MAX {
+                self.flush();
+            }
+        }
+    }
+}
+
+impl Drop for FirmwareLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// A guest's bytes as text that does nothing to a terminal.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '.' } else { c }).collect()
@@ -77,6 +125,19 @@ impl BusDevice for DebugExit {
 mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn the_firmware_s_log_has_every_byte() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut log = FirmwareLog::new(file.reopen().unwrap());
+        let mut there = [0];
+        log.read(0, &mut there);
+        log.write(0, b"SecCoreStartup\r\n");
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"SecCoreStartup\r\n");
+        log.write(0, &[b'x'; LINE_MAX + 1]);
+        drop(log);
+        assert_eq!((there, std::fs::read(file.path()).unwrap().len()), ([0xe9], 16 + LINE_MAX + 1));
+    }
 
     #[test]
     fn lines_come_whole_cut_and_harmless() {

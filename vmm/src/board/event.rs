@@ -13,6 +13,8 @@ pub(crate) enum Event {
     Panic,
     /// The guest cannot go on: triple fault, or a state that KVM cannot run.
     Crash(String),
+    /// The guest's firmware refused the kernel that it was handed.
+    Refused(String),
     /// The demo's guest ended itself with this code.
     Exit(u8),
     /// A signal to the VMM: SIGINT, SIGTERM, SIGHUP.

@@ -12,6 +12,7 @@ use kvm_ioctls::{HypercallExit, VcpuExit};
 use tracing::debug;
 
 use super::event::{Event, Events};
+use super::handover::Progress;
 
 /// What answers a guest's exits. Shared by all vCPUs.
 pub(crate) struct Exits {
@@ -20,6 +21,8 @@ pub(crate) struct Exits {
     pub(crate) ioapic: Ioapic,
     pub(crate) converter: Arc<Converter>,
     pub(crate) events: Events,
+    /// What the vCPUs did that was not merely looking.
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// Whether the vCPU goes back into the guest.
@@ -38,14 +41,25 @@ const MAP_GPA_RANGE_PAGE_SIZE: u64 = 0xf;
 const EINVAL: u64 = (-(libc::EINVAL as i64)) as u64;
 
 impl Exits {
-    /// Answers one exit.
-    pub(crate) fn handle(&self, exit: VcpuExit<'_>) -> Next {
+    /// Answers one exit. `width` is the width of a port access, in bytes: a string instruction makes many
+    /// in one exit, all at the same port.
+    pub(crate) fn handle(&self, exit: VcpuExit<'_>, width: usize) -> Next {
+        let width = width.max(1);
         match exit {
-            VcpuExit::IoIn(port, data) => self.pio.read(u64::from(port), data),
-            VcpuExit::IoOut(port, data) => {
-                self.pio.write(u64::from(port), data);
+            VcpuExit::IoIn(port, data) => {
+                data.chunks_mut(width).for_each(|d| self.pio.read(u64::from(port), d));
+                return Next::Run;
             }
-            VcpuExit::MmioRead(address, data) => self.mmio.read(address, data),
+            VcpuExit::MmioRead(address, data) => {
+                self.mmio.read(address, data);
+                return Next::Run;
+            }
+            _ => self.progress.count(),
+        }
+        match exit {
+            VcpuExit::IoOut(port, data) => data.chunks(width).for_each(|d| {
+                self.pio.write(u64::from(port), d);
+            }),
             VcpuExit::MmioWrite(address, data) => {
                 self.mmio.write(address, data);
             }

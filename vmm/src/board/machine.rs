@@ -1,6 +1,7 @@
 //! Assembly of a machine around a launch plan, in the one order that every platform allows:
 //! VM → RAM → platform (memory slots, launch opened) → vCPUs → devices → pages loaded → launch closed.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -13,25 +14,31 @@ use cloister_devices::bus::{Bus, BusDevice, OverlapError, SharedDevice};
 use cloister_devices::irq::IrqLine;
 use cloister_devices::notify::DoorbellRegistry;
 use cloister_devices::pci::{
-    ConfigPorts, Ecam, HostBridge, LayoutError, PanicEvents, PciError, PciMmio, PciRoot, Pvpanic,
+    ConfigPorts, Ecam, HostBridge, LayoutError, LpcBridge, PanicEvents, PciError, PciMmio, PciRoot, Pvpanic,
+    Slot,
 };
 use cloister_devices::platform::{
-    CmosRtc, I8042, Ioapic, PostCode, PowerDevice, PowerEvent, PowerEvents, Serial, SerialInput,
+    CmosRtc, FwCfg, I8042, Ioapic, PmRegisters, PostCode, PowerDevice, PowerEvent, PowerEvents, Serial,
+    SerialInput,
 };
 use cloister_devices::virtio::VirtioDevice;
+use cloister_devices::virtio::dev::blk::{Blk, Disk};
 use cloister_devices::virtio::dev::rng::Rng;
 use cloister_devices::virtio::dev::vsock::{Vsock, VsockConfig, VsockError};
 use cloister_devices::virtio::transport::pci::{Environment, TransportError, VirtioPci};
-use cloister_firmware::plan::{GuestLayout, LaunchPlan};
+use cloister_firmware::plan::{GuestLayout, LaunchPlan, MemoryRange};
 use kvm_bindings::CpuId;
 use kvm_ioctls::VmFd;
 use snafu::{ResultExt, Snafu};
 
-use super::debug_ports::{DEBUG_CONSOLE, DEBUG_EXIT, DebugConsole, DebugExit};
+use super::debug_ports::{DEBUG_CONSOLE, DEBUG_EXIT, DebugConsole, DebugExit, FIRMWARE_LOG, FirmwareLog};
 use super::event::{Event, Events};
 use super::exits::Exits;
+use super::firmware::{self, FirmwareItemsError, FirmwareSpec};
+use super::handover::Progress;
 use super::mailbox_ports::MailboxPorts;
 use super::vcpu::VcpuThreads;
+use super::watchdog::Watchdog;
 use crate::kvm::{Host, IoapicSink, KvmDoorbells, MsiVectors, Routes, VcpuSet, VmError, create_vm};
 use crate::x86_64::{boot_msrs, kvm_registers, kvm_system_registers, vcpu_cpuid};
 
@@ -47,6 +54,12 @@ pub(crate) struct MachineSpec<'a> {
 pub(crate) struct DeviceSpec {
     pub(crate) vsock: Option<VsockDevice>,
     pub(crate) rng: bool,
+    /// Disks, in the order in which firmware tries to boot from them.
+    pub(crate) disks: Vec<Disk>,
+    /// What firmware is told; with it come the devices that firmware looks for.
+    pub(crate) firmware: Option<FirmwareSpec>,
+    /// Takes the firmware's log.
+    pub(crate) firmware_log: Option<File>,
     /// Output of the serial port; no port without.
     pub(crate) serial: Option<Box<dyn Write + Send>>,
     /// Takes the lines of the debug console; with it comes the exit port.
@@ -88,6 +101,8 @@ pub(crate) enum MachineError {
     Virtio { source: TransportError },
     #[snafu(display("the vsock device: {source}"))]
     Vsock { source: VsockError },
+    #[snafu(display("what the firmware is told: {source}"))]
+    Firmware { source: FirmwareItemsError },
     #[snafu(display("starting vCPU threads: {source}"))]
     Threads { source: io::Error },
 }
@@ -98,6 +113,7 @@ pub(crate) struct Machine {
     threads: VcpuThreads,
     exits: Arc<Exits>,
     serial_input: Option<SerialInput>,
+    watchdog: Option<Watchdog>,
     platform: Box<dyn Platform>,
     _vm: Arc<VmFd>,
     _ram: GuestRam,
@@ -108,23 +124,21 @@ impl Machine {
     pub(crate) fn launch(host: &Host, spec: MachineSpec<'_>, events: &Events) -> Result<Self, MachineError> {
         let MachineSpec { plan, kind, devices } = spec;
         let vm = create_vm(&host.kvm, kind.vm_type()).context(VmSnafu)?;
-        let ranges: Vec<_> =
-            plan.layout.ram.iter().map(|r| RamRange { start: r.start, size: r.size }).collect();
-        let ram = GuestRam::new(&ranges).context(RamSnafu)?;
+        let ram = GuestRam::new(&ram_ranges(&plan.layout)).context(RamSnafu)?;
         let vcpus = Arc::new(VcpuSet::new());
         let ground = Ground { vm: Arc::clone(&vm), ram: ram.clone(), vcpus: Arc::clone(&vcpus) as _ };
         let platform = platform(kind, ground, plan).context(PlatformSnafu)?;
         platform.start(plan).context(PlatformSnafu)?;
 
         let cpuid = make_vcpus(host, &vm, plan, &vcpus)?;
-        let (exits, serial_input) =
-            Assembly { vm: &vm, kind, platform: &*platform, events }.build(devices)?;
+        let Built { exits, serial_input, watchdog } =
+            Assembly { vm: &vm, plan, kind, platform: &*platform, events }.build(devices)?;
 
         platform.load(plan, &cpuid_page(cpuid.as_slice()).context(CpuidSnafu)?).context(PlatformSnafu)?;
         platform.finish(plan).context(PlatformSnafu)?;
         let exits = Arc::new(exits);
         let threads = VcpuThreads::start(vcpus.take(), &exits).context(ThreadsSnafu)?;
-        Ok(Machine { threads, exits, serial_input, platform, _vm: vm, _ram: ram })
+        Ok(Machine { threads, exits, serial_input, watchdog, platform, _vm: vm, _ram: ram })
     }
 
     /// Lets the guest run.
@@ -147,10 +161,22 @@ impl Machine {
         self.exits.converter.memory().refused()
     }
 
+    /// Looks after firmware that checks what it is handed.
+    pub(crate) fn watchdog(&mut self) -> Option<&mut Watchdog> {
+        self.watchdog.as_mut()
+    }
+
     /// Where the operator's keys go.
     pub(crate) fn serial_input(&self) -> Option<SerialInput> {
         self.serial_input.clone()
     }
+}
+
+/// All memory of the guest, ascending: RAM, and between its two parts the firmware.
+fn ram_ranges(layout: &GuestLayout) -> Vec<RamRange> {
+    let mut ranges: Vec<MemoryRange> = layout.ram.iter().copied().chain(layout.firmware).collect();
+    ranges.sort_by_key(|r| r.start);
+    ranges.into_iter().map(|r| RamRange { start: r.start, size: r.size }).collect()
 }
 
 /// Makes the vCPUs in their launch state; the CPUID table of the first.
@@ -162,7 +188,9 @@ fn make_vcpus(host: &Host, vm: &VmFd, plan: &LaunchPlan, set: &VcpuSet) -> Resul
         let vcpu = vm.create_vcpu(u64::from(id)).context(KernelSnafu { step: "KVM_CREATE_VCPU" })?;
         let cpuid = vcpu_cpuid(&host.cpuid, id, count).context(TableSnafu)?;
         vcpu.set_cpuid2(&cpuid).context(KernelSnafu { step: "KVM_SET_CPUID2" })?;
-        if vcpu.set_msrs(&msrs).is_ok_and(|done| done < msrs.as_slice().len()) {
+        // Firmware sets them itself, and wants them as a reset leaves them.
+        let without_firmware = plan.layout.firmware.is_none();
+        if without_firmware && vcpu.set_msrs(&msrs).is_ok_and(|done| done < msrs.as_slice().len()) {
             tracing::info!("this KVM lacks some of the MSRs that firmware sets");
         }
         let base = vcpu.get_sregs().context(KernelSnafu { step: "KVM_GET_SREGS" })?;
@@ -179,19 +207,30 @@ fn make_vcpus(host: &Host, vm: &VmFd, plan: &LaunchPlan, set: &VcpuSet) -> Resul
 /// Puts the devices onto the buses.
 struct Assembly<'a> {
     vm: &'a Arc<VmFd>,
+    plan: &'a LaunchPlan,
     kind: PlatformKind,
     platform: &'a dyn Platform,
     events: &'a Events,
 }
 
+/// What comes of it.
+struct Built {
+    exits: Exits,
+    serial_input: Option<SerialInput>,
+    watchdog: Option<Watchdog>,
+}
+
 impl Assembly<'_> {
-    fn build(&self, devices: DeviceSpec) -> Result<(Exits, Option<SerialInput>), MachineError> {
+    fn build(&self, devices: DeviceSpec) -> Result<Built, MachineError> {
         let routes = Routes::new(Arc::clone(self.vm));
         let ioapic = Ioapic::new(Box::new(IoapicSink::new(Arc::clone(self.vm), Arc::clone(&routes))));
         let (mut pio, mut mmio) = (Bus::new(), Bus::new());
         mmio.insert(Ioapic::ADDRESS, Ioapic::LEN, shared(ioapic.clone())).context(OverlapSnafu)?;
 
         let serial_input = self.legacy(&mut pio, &ioapic, devices.serial)?;
+        if let Some(file) = devices.firmware_log {
+            pio.insert(FIRMWARE_LOG, 1, shared(FirmwareLog::new(file))).context(OverlapSnafu)?;
+        }
         if let Some(sink) = devices.debug {
             pio.insert(DEBUG_CONSOLE, 1, shared(DebugConsole::new(sink))).context(OverlapSnafu)?;
             let exit = DebugExit::new(self.events.clone());
@@ -203,7 +242,8 @@ impl Assembly<'_> {
             pio.insert(port, len, shared(MailboxPorts(mailbox))).context(OverlapSnafu)?;
         }
 
-        let root = PciRoot::new(GuestLayout::PCI_MMIO.start, GuestLayout::PCI_MMIO.size);
+        let window = self.plan.layout.pci_window();
+        let root = PciRoot::new(window.start, window.size);
         root.add(Arc::new(Mutex::new(HostBridge::new(GuestLayout::ECAM.start)))).context(PciSnafu)?;
         let events = self.events.clone();
         let report = move |what: PanicEvents| {
@@ -220,15 +260,55 @@ impl Assembly<'_> {
         if devices.rng {
             self.virtio(&root, &routes, Box::new(Rng::new()))?;
         }
+        let disks =
+            devices.disks.into_iter().map(|disk| self.virtio(&root, &routes, Box::new(Blk::new(disk))));
+        let disks = disks.collect::<Result<Vec<_>, _>>()?;
+        let progress = Arc::default();
+        let watchdog = match devices.firmware {
+            Some(spec) => self.firmware(&mut pio, &root, &spec, serial_input.is_some(), &disks, &progress)?,
+            None => None,
+        };
         let events = self.events.clone();
         let ports = ConfigPorts::new(root.clone()).with_reset(move || events.send(Event::Reset));
         pio.insert(ConfigPorts::BASE, ConfigPorts::LEN, shared(ports)).context(OverlapSnafu)?;
-        let (ecam, window) = (GuestLayout::ECAM, GuestLayout::PCI_MMIO);
+        let ecam = GuestLayout::ECAM;
         mmio.insert(ecam.start, ecam.size, shared(Ecam::new(root.clone()))).context(OverlapSnafu)?;
         mmio.insert(window.start, window.size, shared(PciMmio::new(root))).context(OverlapSnafu)?;
 
         let converter = Arc::clone(self.platform.converter());
-        Ok((Exits { pio, mmio, ioapic, converter, events: self.events.clone() }, serial_input))
+        let exits = Exits { pio, mmio, ioapic, converter, events: self.events.clone(), progress };
+        Ok(Built { exits, serial_input, watchdog })
+    }
+
+    /// What firmware looks for on a Q35.
+    fn firmware(
+        &self,
+        pio: &mut Bus,
+        root: &PciRoot,
+        spec: &FirmwareSpec,
+        serial: bool,
+        disks: &[Slot],
+        progress: &Arc<Progress>,
+    ) -> Result<Option<Watchdog>, MachineError> {
+        let bridge = Arc::new(Mutex::new(LpcBridge::new(PmRegisters::BASE)));
+        root.add_at(LpcBridge::SLOT, bridge).context(PciSnafu)?;
+        let registers = PmRegisters::new(self.power_events());
+        pio.insert(PmRegisters::PORT, PmRegisters::LEN, shared(registers)).context(OverlapSnafu)?;
+        let (items, witness) =
+            firmware::items(self.plan, spec, serial, disks, progress).context(FirmwareSnafu)?;
+        let fw_cfg = FwCfg::new(items, self.platform.converter().memory().clone());
+        pio.insert(FwCfg::PORT, FwCfg::LEN, shared(fw_cfg)).context(OverlapSnafu)?;
+        Ok(witness.map(|w| Watchdog::new(w, Arc::clone(progress))))
+    }
+
+    fn power_events(&self) -> PowerEvents {
+        let events = self.events.clone();
+        Arc::new(move |event| {
+            events.send(match event {
+                PowerEvent::PowerOff => Event::PowerOff,
+                PowerEvent::Reset => Event::Reset,
+            });
+        })
     }
 
     /// Serial port, clock, power and the ports that kernels poke at.
@@ -242,13 +322,7 @@ impl Assembly<'_> {
             // Pins below 24 have lines.
             ioapic.line(pin).map_or_else(|| Arc::new(NoLine) as _, |l| Arc::new(l) as _)
         };
-        let events = self.events.clone();
-        let power: PowerEvents = Arc::new(move |event| {
-            events.send(match event {
-                PowerEvent::PowerOff => Event::PowerOff,
-                PowerEvent::Reset => Event::Reset,
-            });
-        });
+        let power = self.power_events();
         let (registers, _button) = PowerDevice::new(Arc::clone(&power), line(GED_IRQ));
         let mut put = |base, len, device| pio.insert(base, len, device).context(OverlapSnafu);
         put(PowerDevice::PORT, PowerDevice::LEN, shared(registers))?;
@@ -266,7 +340,7 @@ impl Assembly<'_> {
         root: &PciRoot,
         routes: &Arc<Routes>,
         device: Box<dyn VirtioDevice>,
-    ) -> Result<(), MachineError> {
+    ) -> Result<Slot, MachineError> {
         let doorbells: Arc<dyn DoorbellRegistry> = Arc::new(KvmDoorbells::new(Arc::clone(self.vm)));
         let environment = Environment {
             mem: self.platform.converter().memory(),
@@ -276,8 +350,7 @@ impl Assembly<'_> {
             access_platform: self.kind.has_evidence(),
         };
         let function = VirtioPci::new(device, &environment).context(VirtioSnafu)?;
-        root.add(Arc::new(Mutex::new(function))).context(PciSnafu)?;
-        Ok(())
+        root.add(Arc::new(Mutex::new(function))).context(PciSnafu)
     }
 }
 

@@ -109,7 +109,7 @@ fn run(vcpu: &mut VcpuFd, kicker: &Kicker, control: &Control, exits: &Exits) {
             continue;
         }
         let next = match vcpu.run() {
-            Ok(exit) => exits.handle(exit),
+            Ok(exit) => exits.handle(exit, kicker.port_width()),
             Err(e) if e.errno() == libc::EINTR || e.errno() == libc::EAGAIN => Next::Run,
             Err(e) => {
                 exits.events.send(Event::Fault(format!("KVM_RUN: {e}")));

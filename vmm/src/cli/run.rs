@@ -1,12 +1,13 @@
 //! `cloister run`: plan, launch and run a guest until it ends.
 
 mod check;
+mod firmware;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use clap::Args;
@@ -22,7 +23,9 @@ use self::check::Checked;
 use super::attest::{Attestation, BrokerEnd, Policy, policy_text};
 use super::demo::SIGNATURE;
 use super::story::{Story, To, memory_map, passed_over};
-use crate::board::{DeviceSpec, Event, Events, Machine, MachineSpec, VsockDevice, printable};
+use crate::board::{
+    DeviceSpec, Event, Events, FirmwareSpec, Machine, MachineSpec, VsockDevice, Watchdog, printable,
+};
 use crate::config::{CocoSpec, ConsoleSpec, VmSpec};
 use crate::exit;
 use crate::kvm::Host;
@@ -78,7 +81,7 @@ fn print_policy(checked: &Checked) -> Result<(), Refusal> {
             "choose --coco sim (to try it out) or a platform with hardware",
         ));
     }
-    let plan = plan(checked, choice.kind)?;
+    let (plan, _) = plan(checked, choice.kind)?;
     print!("{}", policy_text(measure(&plan)?, !choice.kind.is_hardware()));
     Ok(())
 }
@@ -89,6 +92,7 @@ struct Run {
     host: Host,
     choice: Choice,
     plan: LaunchPlan,
+    firmware: Option<FirmwareSpec>,
     predicted: Digest384,
 }
 
@@ -97,9 +101,9 @@ impl Run {
         let host = Host::open().map_err(|e| Refusal::from_lines(&e.to_string()))?;
         checked.check_host(&host)?;
         let choice = choose_platform(&checked, Some(&host))?;
-        let plan = plan(&checked, choice.kind)?;
+        let (plan, firmware) = plan(&checked, choice.kind)?;
         let predicted = measure(&plan)?;
-        Ok(Run { checked, host, choice, plan, predicted })
+        Ok(Run { checked, host, choice, plan, firmware, predicted })
     }
 
     fn until_the_end(self) -> Result<ExitCode, String> {
@@ -187,11 +191,14 @@ impl Life<'_> {
                 .as_ref()
                 .map(|v| VsockDevice { cid: u64::from(v.cid), path: v.path.clone() }),
             rng: true,
+            disks: run.checked.disks.clone(),
+            firmware: run.firmware.clone(),
+            firmware_log: run.checked.debug_console.as_deref().map(append_to).transpose()?,
             serial: run.serial(kind)?,
             debug: None,
         };
         let spec = MachineSpec { plan, kind, devices };
-        let machine =
+        let mut machine =
             Machine::launch(&run.host, spec, events).map_err(|e| format!("cannot launch the guest: {e}"))?;
         story.step("launch", "pages loaded, launch closed");
         if let Some(digest) = machine.launched_digest() {
@@ -209,7 +216,7 @@ impl Life<'_> {
             keys.set(Some(input));
         }
         machine.run();
-        let event = receiver.recv().unwrap_or(Event::Fault("all event senders are gone".to_owned()));
+        let event = wait_for_the_end(receiver, machine.watchdog());
         if let Some(keys) = keys {
             keys.set(None);
         }
@@ -232,12 +239,30 @@ impl Run {
         Ok(match self.checked.console(kind) {
             ConsoleSpec::Off => None,
             ConsoleSpec::Stdio => Some(Box::new(io::stdout())),
-            ConsoleSpec::File(path) => {
-                let file = File::options().create(true).append(true).open(&path);
-                let file = file.map_err(|e| format!("console file {}: {e}", path.display()))?;
-                Some(Box::new(file))
-            }
+            ConsoleSpec::File(path) => Some(Box::new(append_to(&path)?)),
         })
+    }
+}
+
+fn append_to(path: &Path) -> Result<File, String> {
+    let file = File::options().create(true).append(true).open(path);
+    file.map_err(|e| format!("console file {}: {e}", path.display()))
+}
+
+/// What ends the guest; firmware that stands still ends it too.
+fn wait_for_the_end(receiver: &Receiver<Event>, watchdog: Option<&mut Watchdog>) -> Event {
+    let gone = || Event::Fault("all event senders are gone".to_owned());
+    let Some(watchdog) = watchdog else { return receiver.recv().unwrap_or_else(|_| gone()) };
+    loop {
+        match receiver.recv_timeout(Watchdog::PERIOD) {
+            Ok(event) => return event,
+            Err(RecvTimeoutError::Disconnected) => return gone(),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(refused) = watchdog.look() {
+                    return Event::Refused(refused.to_string());
+                }
+            }
+        }
     }
 }
 
@@ -272,7 +297,18 @@ fn choose_platform(checked: &Checked, host: Option<&Host>) -> Result<Choice, Ref
     Ok(choice)
 }
 
-fn plan(checked: &Checked, kind: PlatformKind) -> Result<LaunchPlan, Refusal> {
+/// The plan, and what the guest's firmware is told if it has one.
+fn plan(checked: &Checked, kind: PlatformKind) -> Result<(LaunchPlan, Option<FirmwareSpec>), Refusal> {
+    if let Some(path) = &checked.firmware {
+        return firmware::plan(checked, path, kind).map(|(plan, told)| (plan, Some(told)));
+    }
+    let Some(kernel) = &checked.kernel else {
+        return Err(Refusal::new("nothing to boot", "neither firmware nor a kernel", "give one of them"));
+    };
+    plan_kernel(checked, kernel, kind).map(|plan| (plan, None))
+}
+
+fn plan_kernel(checked: &Checked, kernel: &PathBuf, kind: PlatformKind) -> Result<LaunchPlan, Refusal> {
     let what = "cannot plan the guest";
     let refuse =
         |e: &dyn std::fmt::Display| Refusal::from_message(what, &e.to_string(), "mend that and try again");
@@ -282,7 +318,7 @@ fn plan(checked: &Checked, kind: PlatformKind) -> Result<LaunchPlan, Refusal> {
     let tables = acpi::AcpiSpec { serial, ..acpi::AcpiSpec::new(checked.cpus) };
     let tables = acpi::build(&tables).map_err(|e| refuse(&e))?;
     let boot = LinuxBoot {
-        kernel: open(&checked.kernel)?,
+        kernel: open(kernel)?,
         initrd: checked.initrd.as_ref().map(open).transpose()?,
         cmdline: checked.cmdline.clone(),
         memory: checked.memory,
@@ -311,6 +347,7 @@ fn describe(event: &Event) -> String {
         Event::Reset => "the guest asked for a reset".to_owned(),
         Event::Panic => "the guest's kernel panicked".to_owned(),
         Event::Crash(what) => format!("the guest crashed: {}", printable(what.as_bytes())),
+        Event::Refused(why) => why.clone(),
         Event::Exit(code) => format!("the guest ended with code {code}"),
         Event::Signal(number) => format!("ended by signal {number}"),
         Event::Fault(what) => format!("the VMM failed: {what}"),

@@ -4,4 +4,4 @@ mod spec;
 mod values;
 
 pub(crate) use spec::{CocoSpec, VmSpec};
-pub(crate) use values::{ConsoleSpec, Size, VsockSpec};
+pub(crate) use values::{ConsoleSpec, DiskSpec, FileSpec, Size, VsockSpec};

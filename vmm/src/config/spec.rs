@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use cloister_coco::launch::{PlatformKind, Request};
 use serde::Deserialize;
 
-use super::{ConsoleSpec, Size, VsockSpec};
+use super::{ConsoleSpec, DiskSpec, FileSpec, Size, VsockSpec};
 use crate::refusal::Refusal;
 
 /// What to launch the guest on.
@@ -45,6 +45,9 @@ impl From<CocoSpec> for Request {
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct VmSpec {
+    /// Firmware image (OVMF): boots the kernel if one is given, else from a disk
+    #[arg(long, value_name = "FILE")]
+    pub(crate) firmware: Option<PathBuf>,
     /// Linux kernel: a bzImage (booted by the 64-bit boot protocol) or an uncompressed ELF (by PVH)
     #[arg(long, value_name = "FILE")]
     pub(crate) kernel: Option<PathBuf>,
@@ -64,10 +67,16 @@ pub(crate) struct VmSpec {
     /// listens at SOCKET_P gets the guest's connections to port P of the host
     #[arg(long, value_name = "cid=N,path=SOCKET")]
     pub(crate) vsock: Option<VsockSpec>,
+    /// Disk, a raw image; once for each. Firmware boots from the first that it can
+    #[arg(long, value_name = "path=FILE,readonly=on")]
+    pub(crate) disk: Option<Vec<DiskSpec>>,
     /// Serial console: stdio, off or file=PATH [default: stdio for a plain guest, off for others,
     /// whose output the host should not see]
     #[arg(long, value_name = "WHERE")]
     pub(crate) console: Option<ConsoleSpec>,
+    /// Where the firmware's log goes
+    #[arg(long, value_name = "file=PATH")]
+    pub(crate) debug_console: Option<FileSpec>,
     /// What to launch the guest on [default: auto]
     #[arg(long, value_enum, value_name = "PLATFORM")]
     pub(crate) coco: Option<CocoSpec>,
@@ -99,13 +108,16 @@ impl VmSpec {
     /// This specification, and where it is silent, `under`.
     pub(crate) fn over(self, under: VmSpec) -> VmSpec {
         VmSpec {
+            firmware: self.firmware.or(under.firmware),
             kernel: self.kernel.or(under.kernel),
             initrd: self.initrd.or(under.initrd),
             cmdline: self.cmdline.or(under.cmdline),
             memory: self.memory.or(under.memory),
             cpus: self.cpus.or(under.cpus),
             vsock: self.vsock.or(under.vsock),
+            disk: self.disk.or(under.disk),
             console: self.console.or(under.console),
+            debug_console: self.debug_console.or(under.debug_console),
             coco: self.coco.or(under.coco),
             require_coco: self.require_coco.or(under.require_coco),
             attest: self.attest.or(under.attest),
@@ -122,13 +134,16 @@ mod tests {
     fn a_file_and_flags_have_one_schema() {
         let file: VmSpec = toml::from_str(
             "kernel = 'k'\nmemory = '1G'\ncpus = 2\ncoco = 'sim'\nno-reboot = true\n\
-             vsock = { cid = 3, path = 's' }\nconsole = 'file=log'",
+             vsock = { cid = 3, path = 's' }\nconsole = 'file=log'\nfirmware = 'f'\n\
+             disk = [{ path = 'd', readonly = true }]\ndebug-console = 'file=log'",
         )
         .unwrap();
         let flags = VmSpec { cpus: Some(4), ..VmSpec::default() };
         let both = flags.over(file);
         assert_eq!((both.cpus, both.memory), (Some(4), Some(Size(1 << 30))));
         assert_eq!(both.coco, Some(CocoSpec::Sim));
+        assert_eq!(both.disk, Some(vec!["path=d,readonly=on".parse().unwrap()]));
+        assert_eq!(both.debug_console, Some(FileSpec("log".into())));
         assert_eq!(both.console, Some(ConsoleSpec::File("log".into())));
     }
 

@@ -1,4 +1,4 @@
-//! Values with a form of their own: sizes, the vsock device, the console.
+//! Values with a form of their own: sizes, the vsock device, disks, the console.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -68,6 +68,62 @@ impl FromStr for VsockSpec {
     }
 }
 
+/// A disk: `path=image.raw,readonly=on`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct DiskSpec {
+    /// A raw image.
+    pub(crate) path: PathBuf,
+    /// Whether the guest may only read it.
+    #[serde(default)]
+    pub(crate) readonly: bool,
+}
+
+impl FromStr for DiskSpec {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (mut path, mut readonly) = (None, None);
+        for part in s.split(',') {
+            let (key, value) =
+                part.split_once('=').ok_or_else(|| format!("`{part}` is not of the form key=value"))?;
+            let twice = match (key, value) {
+                ("path", _) => path.replace(PathBuf::from(value)).is_some(),
+                ("readonly", "on") => readonly.replace(true).is_some(),
+                ("readonly", "off") => readonly.replace(false).is_some(),
+                ("readonly", _) => return Err(format!("readonly is on or off, not `{value}`")),
+                _ => return Err(format!("unknown key `{key}`; path and readonly are known")),
+            };
+            if twice {
+                return Err(format!("`{key}` is given twice"));
+            }
+        }
+        let path = path.filter(|p| !p.as_os_str().is_empty()).ok_or("path is missing")?;
+        Ok(DiskSpec { path, readonly: readonly.unwrap_or(false) })
+    }
+}
+
+/// A file that output goes to: `file=PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileSpec(pub(crate) PathBuf);
+
+impl FromStr for FileSpec {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.strip_prefix("file=") {
+            Some(path) if !path.is_empty() => Ok(FileSpec(path.into())),
+            _ => Err(format!("`{s}` is not of the form file=PATH")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FileSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// Where the guest's serial console goes: `off`, `stdio`, `file=PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConsoleSpec {
@@ -119,6 +175,18 @@ mod tests {
         for bad in ["", "cid=3", "path=x", "cid=3,path=x,cid=4", "cid=3,path=x,uid=1", "cid=x,path=x"] {
             assert!(bad.parse::<VsockSpec>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn disks_and_files() {
+        let disk: DiskSpec = "readonly=on,path=d".parse().unwrap();
+        assert_eq!(disk, DiskSpec { path: "d".into(), readonly: true });
+        assert!(!"path=d".parse::<DiskSpec>().unwrap().readonly);
+        for bad in ["", "d", "path=", "readonly=on", "path=d,readonly=yes", "path=d,path=e", "path=d,x=1"] {
+            assert!(bad.parse::<DiskSpec>().is_err(), "{bad}");
+        }
+        assert_eq!("file=a".parse(), Ok(FileSpec("a".into())));
+        assert!("a".parse::<FileSpec>().is_err() && "file=".parse::<FileSpec>().is_err());
     }
 
     #[test]

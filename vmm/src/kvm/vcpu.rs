@@ -44,6 +44,7 @@ impl VcpuRegisters for VcpuSet {
 /// then a signal for the case that it is already inside.
 pub(crate) struct Kicker {
     immediate_exit: *const AtomicU8,
+    port_width: *const AtomicU8,
     thread: libc::pthread_t,
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct Kicker {
 mod kicker {
     use super::*;
 
-    // SAFETY: the byte behind the pointer is only ever accessed atomically, by us and by the kernel, and
+    // SAFETY: the bytes behind the pointers are only ever accessed atomically, by us and by the kernel, and
     // the owner of a Kicker joins the vCPU's thread (which owns the mapping) after it drops the Kicker.
     unsafe impl Send for Kicker {}
     // SAFETY: as above; all methods take &self and do atomic or thread-safe things only.
@@ -60,10 +61,13 @@ mod kicker {
     impl Kicker {
         /// A kicker for the vCPU that the calling thread runs.
         pub(crate) fn new(vcpu: &mut VcpuFd) -> Self {
-            let immediate_exit = (&raw mut vcpu.get_kvm_run().immediate_exit).cast();
+            let page = vcpu.get_kvm_run();
+            let immediate_exit = (&raw mut page.immediate_exit).cast();
+            // SAFETY: no reference is formed: only the address of a field of a union is taken.
+            let port_width = unsafe { &raw mut page.__bindgen_anon_1.io.size }.cast();
             // SAFETY: always safe to ask for one's own thread.
             let thread = unsafe { libc::pthread_self() };
-            Kicker { immediate_exit, thread }
+            Kicker { immediate_exit, port_width, thread }
         }
 
         /// Makes the vCPU leave the guest, now or as soon as it enters.
@@ -72,6 +76,13 @@ mod kicker {
             unsafe { &*self.immediate_exit }.store(1, Ordering::SeqCst);
             // SAFETY: the thread has not been joined yet, so its id is valid.
             unsafe { libc::pthread_kill(self.thread, kick_signal()) };
+        }
+
+        /// Bytes of each access of the port exit that the vCPU is in (1, 2 or 4), which kvm-ioctls does
+        /// not tell. Called by its own thread; of other exits it says nothing of use.
+        pub(crate) fn port_width(&self) -> usize {
+            // SAFETY: as in `kick`.
+            usize::from(unsafe { &*self.port_width }.load(Ordering::Relaxed))
         }
 
         /// Lets the vCPU enter the guest again. Called by its own thread.

@@ -4,20 +4,25 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use cloister_coco::launch::PlatformKind;
+use cloister_devices::virtio::dev::blk::Disk;
 
 use crate::cli::attest::{self, Policy};
-use crate::config::{CocoSpec, ConsoleSpec, Size, VmSpec, VsockSpec};
+use crate::config::{CocoSpec, ConsoleSpec, DiskSpec, FileSpec, Size, VmSpec, VsockSpec};
 use crate::kvm::Host;
 use crate::refusal::Refusal;
 
 /// A specification with its defaults filled in and its mistakes found.
 pub(super) struct Checked {
-    pub(super) kernel: PathBuf,
+    /// There is firmware, a kernel, or both.
+    pub(super) firmware: Option<PathBuf>,
+    pub(super) kernel: Option<PathBuf>,
     pub(super) initrd: Option<PathBuf>,
     pub(super) cmdline: String,
     pub(super) memory: u64,
     pub(super) cpus: u32,
     pub(super) vsock: Option<VsockSpec>,
+    pub(super) disks: Vec<Disk>,
+    pub(super) debug_console: Option<PathBuf>,
     pub(super) coco: CocoSpec,
     pub(super) require_coco: bool,
     pub(super) no_reboot: bool,
@@ -34,13 +39,7 @@ const SOCKET_PATH_MAX: usize = 107 - 11;
 
 impl Checked {
     pub(super) fn new(spec: VmSpec) -> Result<Self, Refusal> {
-        let Some(kernel) = spec.kernel else {
-            return Err(Refusal::new(
-                "no kernel to boot",
-                "neither --kernel nor the configuration names one",
-                "give a bzImage or an uncompressed ELF: --kernel vmlinuz",
-            ));
-        };
+        check_boot(&spec)?;
         let Size(memory) = spec.memory.unwrap_or(Size(512 << 20));
         let cpus = spec.cpus.unwrap_or(1);
         check_cpus(cpus)?;
@@ -48,6 +47,8 @@ impl Checked {
         if let Some(vsock) = &spec.vsock {
             check_vsock(vsock)?;
         }
+        let disks = spec.disk.unwrap_or_default();
+        let disks = disks.iter().map(check_disk).collect::<Result<_, _>>()?;
         let policy = match (&spec.attest, &spec.vsock) {
             (Some(_), None) => {
                 return Err(Refusal::new(
@@ -63,12 +64,15 @@ impl Checked {
             (None, _) => None,
         };
         Ok(Checked {
-            kernel,
+            firmware: spec.firmware,
+            kernel: spec.kernel,
             initrd: spec.initrd,
             cmdline: spec.cmdline.unwrap_or_default(),
             memory,
             cpus,
             vsock: spec.vsock,
+            disks,
+            debug_console: spec.debug_console.map(|FileSpec(path)| path),
             coco: spec.coco.unwrap_or(CocoSpec::Auto),
             require_coco: spec.require_coco.unwrap_or(false),
             no_reboot: spec.no_reboot.unwrap_or(false),
@@ -99,6 +103,42 @@ impl Checked {
             (None, _) => ConsoleSpec::Off,
         }
     }
+}
+
+/// Whether there is something to boot, and somebody to take what comes with it.
+fn check_boot(spec: &VmSpec) -> Result<(), Refusal> {
+    if spec.kernel.is_some() {
+        return Ok(());
+    }
+    if spec.firmware.is_none() {
+        return Err(Refusal::new(
+            "no kernel to boot",
+            "neither --kernel nor --firmware, nor the configuration, names anything",
+            "give a bzImage or an uncompressed ELF: --kernel vmlinuz",
+        ));
+    }
+    for (flag, given) in [("--initrd", spec.initrd.is_some()), ("--cmdline", spec.cmdline.is_some())] {
+        if given {
+            return Err(Refusal::new(
+                format_args!("{flag} without --kernel"),
+                "firmware that boots from a disk takes both from there",
+                "add --kernel vmlinuz, or leave it away",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_disk(disk: &DiskSpec) -> Result<Disk, Refusal> {
+    let what = format!("cannot use the disk {}", disk.path.display());
+    if !disk.readonly {
+        return Err(Refusal::new(
+            what,
+            "this version cannot write to disks, and the guest would expect to",
+            "add readonly=on",
+        ));
+    }
+    Disk::open_read_only(&disk.path).map_err(|e| Refusal::new(what, e, "give the path of a raw disk image"))
 }
 
 fn check_cpus(cpus: u32) -> Result<(), Refusal> {
@@ -194,6 +234,21 @@ mod tests {
         text
     }
 
+    fn disk(text: &str) -> Option<Vec<DiskSpec>> {
+        Some(vec![text.parse().unwrap()])
+    }
+
+    #[test]
+    fn firmware_needs_no_kernel_but_what_comes_with_a_kernel_does() {
+        let firmware = |s: &mut VmSpec| (s.kernel, s.firmware) = (None, Some("f".into()));
+        assert!(spec(firmware).is_ok());
+        assert!(spec(|s| s.firmware = Some("f".into())).is_ok());
+        let initrd = |s: &mut VmSpec| (firmware(s), s.initrd = Some("i".into())).1;
+        assert!(refusal(initrd).contains("--initrd without --kernel"));
+        let cmdline = |s: &mut VmSpec| (firmware(s), s.cmdline = Some(String::new())).1;
+        assert!(refusal(cmdline).contains("--cmdline without --kernel"));
+    }
+
     #[test]
     fn mistakes_are_found_before_anything_is_made() {
         assert!(spec(|_| ()).is_ok());
@@ -203,6 +258,8 @@ mod tests {
         assert!(refusal(|s| s.memory = Some(Size(0))).contains("without memory"));
         assert!(refusal(|s| s.memory = Some(Size(1 << 50))).contains("this host has"));
         assert!(refusal(|s| s.attest = Some("p".into())).contains("--attest without --vsock"));
+        assert!(refusal(|s| s.disk = disk("path=/dev/null,readonly=on")).contains("neither a regular"));
+        assert!(refusal(|s| s.disk = disk("path=d")).contains("add readonly=on"));
         let vsock = |cid, path: &str| VsockSpec { cid, path: path.into() };
         assert!(refusal(|s| s.vsock = Some(vsock(2, "x"))).contains("CID 2"));
         assert!(refusal(|s| s.vsock = Some(vsock(3, &"x".repeat(120)))).contains("too long"));
