@@ -40,7 +40,7 @@ pub fn memory_map(layout: &GuestLayout, snp_pages: bool) -> Vec<MapEntry> {
         map.push(span(0, low::CONVENTIONAL_END, Usable));
     }
     map.push(span(low::CONVENTIONAL_END, VIDEO, Reserved));
-    map.push(span(GuestLayout::ACPI.start, GuestLayout::ACPI.end(), Reserved));
+    map.push(span(GuestLayout::ACPI.start, GuestLayout::BIOS_ENTRY.end(), Reserved));
     map.push(span(low::ONE_MIB, layout.low_ram_end(), Usable));
     map.push(MapEntry { range: GuestLayout::ECAM, kind: Reserved });
     map.extend(layout.ram.iter().skip(1).map(|&range| MapEntry { range, kind: Usable }));

@@ -45,7 +45,9 @@ impl GuestLayout {
     /// Local APIC registers.
     pub const LAPIC: MemoryRange = MemoryRange::new(0xfee0_0000, 0x1000);
     /// Where the ACPI tables lie, RSDP first, inside the BIOS area that e820 calls reserved.
-    pub const ACPI: MemoryRange = MemoryRange::new(0xe_0000, 0x2_0000);
+    pub const ACPI: MemoryRange = MemoryRange::new(0xe_0000, 0x1_f000);
+    /// The last page of the BIOS area, where a processor in real mode looks for its BIOS (F000:FFF0).
+    pub const BIOS_ENTRY: MemoryRange = MemoryRange::new(0xf_f000, 0x1000);
 
     /// A map with `size` bytes of RAM (a multiple of 4096).
     pub fn new(size: u64) -> Self {

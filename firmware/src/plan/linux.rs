@@ -25,6 +25,7 @@ use super::{
     CpuState, GuestLayout, Identity, ImageFile, InitialPrivacy, LaunchPlan, MemoryRange, PageKind, PageRun,
     PlanError, Segment, low, machine, snp_page_runs, zero_run,
 };
+use crate::acpi;
 use crate::linux::{
     BzImage, ENTRY_64, KernelImage, Pointers, PvhKernel, boot_params, cc_blob, memory_map, start_info,
 };
@@ -119,6 +120,7 @@ pub fn plan_linux(boot: LinuxBoot) -> Result<LaunchPlan, PlanError> {
         pages.push(measured(low::CC_BLOB, "cc_blob", cc_blob()));
     }
     pages.extend(acpi);
+    pages.push(bios_entry());
     pages.push(zero_run(FIRST_STACK, "first stack"));
     pages.extend(kernel_runs);
     if let (Some(place), Some(file)) = (initrd, &boot.initrd) {
@@ -159,6 +161,30 @@ fn cmdline_run(cmdline: &str, kernel: &KernelImage) -> Result<PageRun, PlanError
     let mut bytes = cmdline.as_bytes().to_vec();
     bytes.push(0);
     Ok(PageRun::bytes(low::CMDLINE.start, PageKind::Measured, "command line", bytes))
+}
+
+/// What stands where a BIOS would: a few instructions that reset the machine.
+///
+/// A kernel on a machine with hardware-reduced ACPI resets through EFI; where there is none it jumps to the
+/// BIOS in real mode, without a try at the ACPI reset register (arch/x86/kernel/reboot.c,
+/// `efi_reboot_required`). Zeros there would make it run through memory for ever.
+fn bios_entry() -> PageRun {
+    let [low, high] = acpi::ports::RESET.to_le_bytes();
+    let code = [
+        0xb0,
+        acpi::ports::RESET_VALUE, // mov al, RESET_VALUE
+        0xba,
+        low,
+        high, // mov dx, RESET
+        0xee, // out dx, al
+        0xf4, // hlt
+        0xeb,
+        0xfd, // jmp to the hlt
+    ];
+    // F000:FFF0 is 16 bytes before the page's end.
+    let mut page = vec![0; PageRun::PAGE_SIZE - 16];
+    page.extend_from_slice(&code);
+    PageRun::bytes(GuestLayout::BIOS_ENTRY.start, PageKind::Measured, "BIOS entry (resets)", page)
 }
 
 fn acpi_run(tables: Vec<u8>) -> Result<Option<PageRun>, PlanError> {

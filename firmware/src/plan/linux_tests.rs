@@ -57,6 +57,7 @@ fn a_bzimage_is_planned_in_order() {
             ("boot_params", 0x2000, 1, Measured),
             ("command line", 0x3000, 1, Measured),
             ("ACPI tables", 0xe_0000, 1, Measured),
+            ("BIOS entry (resets)", 0xf_f000, 1, Measured),
             ("first stack", 0x1_f000, 1, Zero),
             ("kernel", 0x100_0000, 1, Measured),
             ("initrd", 0x3ff_e000, 2, Measured),
@@ -120,12 +121,13 @@ fn a_vmlinux_is_entered_through_pvh() {
     use PageKind::*;
     let plan = plan_linux(boot(&vmlinux())).unwrap();
     assert_eq!(
-        runs(&plan)[..8],
+        runs(&plan)[..9],
         [
             ("GDT", 0x1000, 1, Measured),
             ("PVH start info", 0x2000, 1, Measured),
             ("command line", 0x3000, 1, Measured),
             ("ACPI tables", 0xe_0000, 1, Measured),
+            ("BIOS entry (resets)", 0xf_f000, 1, Measured),
             ("first stack", 0x1_f000, 1, Zero),
             ("kernel", 0x100_0000, 2, Measured),
             ("kernel", 0x100_2000, 1, Measured),
