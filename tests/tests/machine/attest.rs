@@ -7,7 +7,7 @@ use cloister_tests::{Guest, Run};
 
 const SCRIPT: &str = "\
 echo secret file before: $(ls /secret 2>/dev/null)
-cloister-agent --provider sim --secret disk-key --out /secret
+cloister-agent --allow-sim --secret disk-key --out /secret
 echo agent ended with $?
 sha256sum /secret 2>/dev/null
 ";
