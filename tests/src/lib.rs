@@ -4,8 +4,11 @@
 //! Where things are comes from the environment, which `cargo xtask test` sets: `CLOISTER_BIN`,
 //! `CLOISTER_AGENT`, `CLOISTER_PAYLOAD`, `CLOISTER_GUEST_KERNELS`.
 
+mod esp;
+mod firmware;
 mod guest;
 mod run;
 
+pub use firmware::{boot_disk, ovmf, ovmf_amdsev};
 pub use guest::{Guest, Image, kernels};
 pub use run::{Run, Started, cloister};

@@ -4,5 +4,6 @@ mod machine {
     mod attest;
     mod boot;
     mod end;
+    mod firmware;
     mod protected;
 }

@@ -5,7 +5,10 @@ use crate::{
     kvm::Kvm,
     summary::{self, Count, Counter, Row},
 };
-use cloister_rig::{Cache, Error, HostKernelChoice, Options, Rig, RunSpec, Trimmed, guest_kernels};
+use cloister_rig::{
+    Cache, Error, HostKernelChoice, Options, Rig, RunSpec, Trimmed, firmware_images, guest_kernels,
+    stock_firmware,
+};
 use std::{
     env,
     io::{self, Write},
@@ -199,6 +202,9 @@ impl Machine {
         let agent = build::agent()?;
         let binary = build::machine_tests()?;
         let kernels = guest_kernels()?;
+        // In the rig there is no network to fetch them from.
+        firmware_images()?;
+        stock_firmware()?;
         let kernels = env::join_paths(kernels.iter().map(|kernel| &kernel.dir)).unwrap_or_default();
         let path = |path: &Path| path.display().to_string();
         let env = vec![

@@ -43,7 +43,7 @@ mod tsc;
 
 pub use cache::Cache;
 pub use error::{Error, Result};
-pub use firmware::firmware_images;
+pub use firmware::{firmware_images, stock_firmware};
 pub use guest::{GuestKernel, guest_kernels};
 pub use host_kernel::{HostKernel, HostKernelChoice, Trimmed};
 pub use initramfs::Initramfs;
