@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use cloister_firmware::acpi::AcpiSpec;
+use cloister_firmware::fw_cfg::AcpiFiles;
 use cloister_firmware::measure::Digest384;
 use cloister_firmware::measure::rtmr::{
     LoadOptions, PeError, Rtmr, TdBoot, TdKernel, authenticode_sha384, predict_rtmrs,
@@ -17,17 +19,28 @@ use super::args::KernelArgs;
 use super::{print, refuse, work};
 use crate::refusal::Refusal;
 
-/// Predicts the registers of a guest with this memory.
+/// Predicts the registers of a guest with this memory and, if their number is known, these vCPUs.
 pub(super) fn predict(
     path: &Path,
     firmware: &Firmware,
     layout: &GuestLayout,
+    cpus: Option<u32>,
     handed: &KernelArgs,
     options: LoadOptions,
 ) -> Result<[Rtmr; 4], Refusal> {
     let kernel = handed.kernel.as_deref().map(|path| kernel(path, handed, options)).transpose()?;
-    let boot = TdBoot { firmware, ram: &layout.ram, acpi: None, kernel };
+    let acpi = cpus.map(|cpus| tables(cpus, layout)).transpose()?;
+    let boot = TdBoot { firmware, ram: &layout.ram, acpi: acpi.as_deref(), kernel };
     predict_rtmrs(&boot).map_err(|e| refuse(format_args!("cannot use the firmware {}", path.display()), e))
+}
+
+/// The ACPI tables of our board without a serial console, in the order in which firmware measures them: the
+/// script, then what it allocates.
+fn tables(cpus: u32, layout: &GuestLayout) -> Result<Vec<(String, Vec<u8>)>, Refusal> {
+    let spec = AcpiSpec { pci_mmio32: layout.pci_window(), ..AcpiSpec::new(cpus) };
+    let files = AcpiFiles::new(&spec).map_err(|e| refuse("cannot build the ACPI tables", e))?;
+    let [tables, rsdp, loader] = files.named();
+    Ok([loader, rsdp, tables].map(|(name, bytes)| (name.to_owned(), bytes)).into())
 }
 
 /// Hashes kernel and initrd side by side.

@@ -7,7 +7,9 @@ use cloister_firmware::explain::explain_mrtd;
 use cloister_firmware::measure::rtmr::LoadOptions;
 use cloister_firmware::measure::{Digest384, Measurement, Passes, measure_tdx};
 use cloister_firmware::ovmf::Firmware;
-use cloister_firmware::plan::{GuestLayout, Identity, MAX_MEMORY, MIN_MEMORY, TdxBoot, plan_tdx};
+use cloister_firmware::plan::{
+    GuestLayout, Identity, MAX_MEMORY, MIN_MEMORY, MemoryRange, TdxBoot, plan_tdx,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -28,6 +30,10 @@ pub(super) struct TdxArgs {
     /// Memory of the guest: with it, RTMR0 to RTMR3 are predicted as well
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
+    /// Number of vCPUs, which the ACPI tables have and so RTMR0: those of a guest of ours without disks
+    /// and serial console
+    #[arg(long, value_name = "N", requires = "memory")]
+    cpus: Option<u32>,
     #[command(flatten)]
     handed: KernelArgs,
     /// The firmware is older than edk2 2025, which tells the kernel of its initrd behind the command line
@@ -44,12 +50,13 @@ pub(super) fn run(args: &TdxArgs) -> Result<End, Refusal> {
     let claims = args.explain.claims_tdx()?;
     let firmware = files::firmware(&args.firmware)?;
     let passes = if args.two_pass { Passes::Two } else { Passes::Single };
-    let layout = layout(args)?;
+    let mut layout = layout(args)?;
+    layout.firmware = Some(MemoryRange::new(firmware.base(), firmware.bytes().len() as u64));
     let measured = measure(&args.firmware, &firmware, &layout, passes)?;
     let rtmrs = match args.memory.is_some() || args.handed.kernel.is_some() {
         true => {
             let options = if args.initrd_last { LoadOptions::InitrdLast } else { LoadOptions::InitrdFirst };
-            Some(rtmr::predict(&args.firmware, &firmware, &layout, &args.handed, options)?)
+            Some(rtmr::predict(&args.firmware, &firmware, &layout, args.cpus, &args.handed, options)?)
         }
         false => None,
     };
