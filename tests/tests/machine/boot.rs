@@ -51,15 +51,13 @@ fn newest_linux_by_pvh_on_one_cpu() {
     boots(1, Image::Vmlinux, 1);
 }
 
-/// More memory than fits below the device window: the kernel sees both parts.
+/// Found before anything is created. (A guest with memory above 4 GiB needs a larger rig than there is.)
 #[test]
-fn memory_above_four_gigabytes() {
-    let total = std::fs::read_to_string("/proc/meminfo").unwrap();
+fn more_memory_than_the_host_has_is_refused() {
     let guest = Guest::running(SCRIPT);
     let mut args = vec!["run".to_owned()];
     args.extend(guest.flags());
     args.extend(["--coco", "off", "--memory", "100T", "--cmdline", "console=ttyS0"].map(String::from));
     // No test machine has this much; the refusal names what there is.
     Run::of(args).code(2).told("this host has");
-    assert!(total.starts_with("MemTotal"));
 }
