@@ -4,6 +4,7 @@
 //!   and the one function that converts pages from private to shared and back.
 //! - [`launch`]: the [`launch::Platform`] trait, its order of steps, and the choice among platforms.
 //! - [`snp`]: KVM's SEV-SNP ABI and launch.
+//! - [`tdx`]: KVM's TDX ABI and launch.
 //! - [`sim`]: a PSP in software beneath the same ioctl structs.
 //! - [`protected`], [`plain`]: memory with and without a private side.
 
@@ -13,3 +14,4 @@ pub mod plain;
 pub mod protected;
 pub mod sim;
 pub mod snp;
+pub mod tdx;

@@ -71,6 +71,7 @@ fn bench(vcpus: usize) -> Bench {
         identity: Identity { host_data: [7; 32], ..Identity::default() },
         layout: GuestLayout::new(SIZE),
         initial: InitialPrivacy::Private,
+        td_hob: None,
     };
     Bench { psp, converter, ram, plan }
 }

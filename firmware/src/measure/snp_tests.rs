@@ -107,6 +107,7 @@ fn a_plan_is_measured_in_order_and_without_its_shared_pages() {
         identity: Identity::default(),
         layout: GuestLayout::new(32 << 20),
         initial: InitialPrivacy::Private,
+        td_hob: None,
     };
     let m = measure_snp(&plan).unwrap();
     let labels: Vec<_> = m.stages.iter().map(|s| s.label.as_str()).collect();

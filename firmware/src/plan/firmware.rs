@@ -85,8 +85,14 @@ pub fn plan_firmware(boot: FirmwareBoot<'_>) -> Result<LaunchPlan, PlanError> {
             vec![svsm_vcpu(signature, entry.context(SvsmSnafu)?); vcpus as usize]
         }
     };
-    let plan =
-        LaunchPlan { pages, vcpus: all, identity: boot.identity, layout, initial: InitialPrivacy::Private };
+    let plan = LaunchPlan {
+        pages,
+        vcpus: all,
+        identity: boot.identity,
+        layout,
+        initial: InitialPrivacy::Private,
+        td_hob: None,
+    };
     // Where other launchers have RAM is theirs to know.
     if ours {
         plan.check()?;

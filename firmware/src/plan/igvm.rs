@@ -132,6 +132,7 @@ pub fn plan_igvm(boot: &IgvmBoot<'_>) -> Result<IgvmPlan, IgvmPlanError> {
         identity: Identity { policy, vmsa_features: features, ..boot.identity.clone() },
         layout,
         initial: boot.initial,
+        td_hob: None,
     };
     plan.check().context(MachineSnafu)?;
     Ok(IgvmPlan {

@@ -143,6 +143,7 @@ pub fn plan_linux(boot: LinuxBoot) -> Result<LaunchPlan, PlanError> {
         identity: boot.identity,
         layout,
         initial: boot.initial,
+        td_hob: None,
     };
     plan.check()?;
     Ok(plan)

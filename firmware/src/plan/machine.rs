@@ -95,6 +95,7 @@ mod tests {
             identity: Identity::default(),
             layout: GuestLayout::new(MIN_MEMORY),
             initial: InitialPrivacy::Private,
+            td_hob: None,
         }
     }
 

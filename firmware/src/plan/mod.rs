@@ -7,6 +7,7 @@ mod cpu;
 mod error;
 mod file;
 mod firmware;
+mod identity;
 pub(crate) mod igvm;
 mod layout;
 mod linux;
@@ -25,6 +26,7 @@ pub use cpu::{CpuState, DescriptorTable, GeneralRegisters, ResetRegisters, Segme
 pub use error::PlanError;
 pub use file::{ImageError, ImageFile};
 pub use firmware::{FirmwareBoot, MAX_PREDICTED_VCPUS, Svsm, plan_firmware};
+pub use identity::{Identity, SignedIdBytes, TdIdentity};
 pub use igvm::{IgvmBoot, IgvmPlan, IgvmPlanError, IgvmStep, Loader, igvm_steps, plan_igvm};
 pub use layout::{GuestLayout, MemoryRange};
 pub use linux::{LinuxBoot, SnpPages, plan_linux};
@@ -51,29 +53,8 @@ pub struct LaunchPlan {
     pub layout: GuestLayout,
     /// Whether memory that was not launched starts private.
     pub initial: InitialPrivacy,
-}
-
-/// Policy and identity of a confidential guest: reported with the measurement. Only `vmsa_features` is
-/// part of it as well, through every vCPU's state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// SNP guest policy (coco.md 2.4). Bit 17 is always set.
-    pub policy: u64,
-    /// SEV features of the VMSA without SNP_ACTIVE, which KVM adds (coco.md 2.5).
-    pub vmsa_features: u64,
-    /// SNP HOST_DATA: 32 bytes of the host's, reported to the guest; ours is SHA-256 of the init data.
-    pub host_data: [u8; 32],
-}
-
-impl Identity {
-    /// SNP guest policy that we use unless told otherwise: SMT allowed, bit 17 (must be 1), no debug.
-    pub const DEFAULT_POLICY: u64 = 0x30000;
-}
-
-impl Default for Identity {
-    fn default() -> Self {
-        Identity { policy: Self::DEFAULT_POLICY, vmsa_features: 0, host_data: [0; 32] }
-    }
+    /// GPA of a TD's hand-off blocks: what KVM_TDX_INIT_VCPU takes. None for other guests.
+    pub td_hob: Option<u64>,
 }
 
 /// Privacy of guest RAM when the guest begins to run.

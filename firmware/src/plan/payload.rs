@@ -96,6 +96,7 @@ pub fn plan_payload(boot: PayloadBoot) -> Result<LaunchPlan, PlanError> {
         identity: boot.identity,
         layout,
         initial: boot.initial,
+        td_hob: None,
     };
     plan.check()?;
     Ok(plan)

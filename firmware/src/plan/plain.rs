@@ -44,8 +44,14 @@ pub fn plan_plain_firmware(boot: PlainFirmwareBoot<'_>) -> Result<LaunchPlan, Pl
         pages.extend(hash_run(firmware, &hashes).context(FirmwareSnafu)?);
     }
     let vcpus = vec![CpuState::reset(signature); vcpus as usize];
-    let plan =
-        LaunchPlan { pages, vcpus, identity: Identity::default(), layout, initial: InitialPrivacy::Shared };
+    let plan = LaunchPlan {
+        pages,
+        vcpus,
+        identity: Identity::default(),
+        layout,
+        initial: InitialPrivacy::Shared,
+        td_hob: None,
+    };
     plan.check()?;
     Ok(plan)
 }

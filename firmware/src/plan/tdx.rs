@@ -39,16 +39,17 @@ pub struct TdxBoot<'a> {
 /// Plans a TD. [`PageKind::Measured`] is added and extended, every other kind only added.
 pub fn plan_tdx(boot: TdxBoot<'_>) -> Result<LaunchPlan, PlanError> {
     let TdxBoot { firmware, mut layout, vcpus, identity } = boot;
-    let pages = pages(firmware, &layout).context(TdvfSnafu)?;
+    let (pages, hob) = pages(firmware, &layout).context(TdvfSnafu)?;
     layout.firmware = Some(MemoryRange::new(firmware.base(), firmware.bytes().len() as u64));
     // The TDX module sets the registers; nothing of them is measured.
     let vcpus = vec![CpuState::reset(0); vcpus as usize];
-    let plan = LaunchPlan { pages, vcpus, identity, layout, initial: InitialPrivacy::Private };
+    let plan = LaunchPlan { pages, vcpus, identity, layout, initial: InitialPrivacy::Private, td_hob: hob };
     plan.check()?;
     Ok(plan)
 }
 
-fn pages(firmware: &Firmware, layout: &GuestLayout) -> Result<Vec<PageRun>, TdvfError> {
+/// The sections' pages, and where the hand-off blocks are.
+fn pages(firmware: &Firmware, layout: &GuestLayout) -> Result<(Vec<PageRun>, Option<u64>), TdvfError> {
     let tdvf = Tdvf::parse(firmware)?.context(NotForTdxSnafu)?;
     let hob = td_hob(&tdvf, &layout.ram)?;
     let mut pages = Vec::with_capacity(tdvf.sections.len());
@@ -71,7 +72,7 @@ fn pages(firmware: &Firmware, layout: &GuestLayout) -> Result<Vec<PageRun>, Tdvf
         let count = section.size.div_ceil(PageRun::PAGE_SIZE as u64);
         pages.push(PageRun { gpa: section.gpa, pages: count, kind, source, label });
     }
-    Ok(pages)
+    Ok((pages, tdvf.hob().map(|section| section.gpa)))
 }
 
 fn data(firmware: &Firmware, section: &TdvfSection) -> Source {

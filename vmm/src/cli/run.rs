@@ -2,6 +2,8 @@
 
 mod check;
 mod firmware;
+mod plan;
+mod platform;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -11,22 +13,20 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use clap::Args;
-use cloister_coco::launch::{Choice, HostAbilities, PlatformKind, Request, choose};
+use cloister_coco::launch::{Choice, PlatformKind};
 use cloister_devices::platform::SerialInput;
-use cloister_firmware::acpi;
-use cloister_firmware::measure::{Digest384, measure_snp};
-use cloister_firmware::plan::{
-    Identity, ImageFile, InitialPrivacy, LaunchPlan, LinuxBoot, SnpPages, plan_linux,
-};
+use cloister_firmware::measure::Digest384;
+use cloister_firmware::plan::LaunchPlan;
 
 use self::check::Checked;
+use self::plan::{measure, plan};
+use self::platform::choose_platform;
 use super::attest::{Attestation, BrokerEnd, Policy, policy_text};
-use super::demo::SIGNATURE;
 use super::story::{Story, To, memory_map, passed_over};
 use crate::board::{
     DeviceSpec, Event, Events, FirmwareSpec, Machine, MachineSpec, VsockDevice, Watchdog, printable,
 };
-use crate::config::{CocoSpec, ConsoleSpec, VmSpec};
+use crate::config::{ConsoleSpec, VmSpec};
 use crate::exit;
 use crate::kvm::Host;
 use crate::refusal::Refusal;
@@ -264,81 +264,6 @@ fn wait_for_the_end(receiver: &Receiver<Event>, watchdog: Option<&mut Watchdog>)
             }
         }
     }
-}
-
-fn choose_platform(checked: &Checked, host: Option<&Host>) -> Result<Choice, Refusal> {
-    let able = [PlatformKind::Sim, PlatformKind::Off];
-    // A platform by name that needs nothing of the host is planned without looking at it.
-    let abilities = match (host, checked.coco.into()) {
-        (Some(host), _) => HostAbilities::read(&host.kvm),
-        (None, Request::Auto) => {
-            let host = Host::open().map_err(|e| Refusal::from_lines(&e.to_string()))?;
-            HostAbilities::read(&host.kvm)
-        }
-        (None, _) => HostAbilities::default(),
-    };
-    // The simulator is never chosen for an operator who did not ask for it.
-    let able: &[PlatformKind] = if checked.coco == CocoSpec::Auto { &able[1..] } else { &able };
-    let choice = choose(checked.coco.into(), abilities, able).map_err(|why| {
-        let why: Vec<_> = why.iter().map(|c| format!("{}: {}", c.kind, c.why_not)).collect();
-        Refusal::new(
-            "cannot launch the guest on the platform asked for",
-            why.join("; "),
-            "use --coco sim to try it out, --coco off for a plain VM, or another host",
-        )
-    })?;
-    if checked.require_coco && !choice.kind.is_hardware() {
-        return Err(Refusal::new(
-            format_args!("--require-coco: the guest would run on `{}`", choice.kind),
-            "that is no confidential hardware",
-            "run on a host with SEV-SNP or TDX, or leave --require-coco away",
-        ));
-    }
-    Ok(choice)
-}
-
-/// The plan, and what the guest's firmware is told if it has one.
-fn plan(checked: &Checked, kind: PlatformKind) -> Result<(LaunchPlan, Option<FirmwareSpec>), Refusal> {
-    if let Some(path) = &checked.firmware {
-        return firmware::plan(checked, path, kind).map(|(plan, told)| (plan, Some(told)));
-    }
-    let Some(kernel) = &checked.kernel else {
-        return Err(Refusal::new("nothing to boot", "neither firmware nor a kernel", "give one of them"));
-    };
-    plan_kernel(checked, kernel, kind).map(|plan| (plan, None))
-}
-
-fn plan_kernel(checked: &Checked, kernel: &PathBuf, kind: PlatformKind) -> Result<LaunchPlan, Refusal> {
-    let what = "cannot plan the guest";
-    let refuse =
-        |e: &dyn std::fmt::Display| Refusal::from_message(what, &e.to_string(), "mend that and try again");
-    let open = |path: &PathBuf| ImageFile::open(path).map_err(|e| refuse(&e));
-    let serial = checked.console(kind) != ConsoleSpec::Off;
-    let serial = serial.then_some(acpi::SerialPort::COM1);
-    let tables = acpi::AcpiSpec { serial, ..acpi::AcpiSpec::new(checked.cpus) };
-    let tables = acpi::build(&tables).map_err(|e| refuse(&e))?;
-    let boot = LinuxBoot {
-        kernel: open(kernel)?,
-        initrd: checked.initrd.as_ref().map(open).transpose()?,
-        cmdline: checked.cmdline.clone(),
-        memory: checked.memory,
-        vcpus: checked.cpus,
-        signature: SIGNATURE,
-        acpi: tables,
-        identity: Identity::default(),
-        // An ordinary kernel cannot know of the simulator: it would never share what its devices need.
-        initial: InitialPrivacy::Shared,
-        snp_pages: if kind.has_evidence() { SnpPages::Reserved } else { SnpPages::Absent },
-        c_bit: None,
-    };
-    plan_linux(boot).map_err(|e| refuse(&e))
-}
-
-fn measure(plan: &LaunchPlan) -> Result<Digest384, Refusal> {
-    let measured = measure_snp(plan);
-    measured
-        .map(|m| m.digest)
-        .map_err(|e| Refusal::new("cannot measure the plan", e, "see that the files can be read"))
 }
 
 fn describe(event: &Event) -> String {

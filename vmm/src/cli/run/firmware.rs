@@ -7,9 +7,9 @@ use cloister_firmware::linux::{Blob, KernelHashes, KernelImage};
 use cloister_firmware::ovmf::Firmware;
 use cloister_firmware::plan::{ImageFile, LaunchPlan, PlainFirmwareBoot, plan_plain_firmware};
 
-use super::SIGNATURE;
 use super::check::Checked;
 use crate::board::{FirmwareSpec, Handover};
+use crate::cli::demo::SIGNATURE;
 use crate::refusal::Refusal;
 
 /// The plan of a guest with the firmware `path`, and what that is told.
