@@ -1,11 +1,14 @@
 //! Conversion of pages from private to shared and back: one function, one lock, counted and timed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::io;
+use std::sync::{Arc, RwLock};
+use std::time::Instant;
 
 use snafu::Snafu;
 
-use super::{PAGE_SIZE, SharedMemory};
+use super::host::resident;
+use super::stats::Record;
+use super::{ConvertEvent, ConvertStats, HostMemory, PAGE_SIZE, PrivacyMap, SharedMemory};
 
 /// What a page is to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +25,14 @@ pub enum Target {
 /// vCPU can fault the old side in again, then the discard (coco.md 2.13).
 pub trait PrivateBacking: Send + Sync {
     /// Sets KVM's memory attribute for `[gpa, gpa + len)`.
-    fn set_private(&self, gpa: u64, len: u64, private: bool) -> std::io::Result<()>;
+    fn set_private(&self, gpa: u64, len: u64, private: bool) -> io::Result<()>;
     /// Gives the private pages of `[gpa, gpa + len)` back to the host.
-    fn discard_private(&self, gpa: u64, len: u64) -> std::io::Result<()>;
+    fn discard_private(&self, gpa: u64, len: u64) -> io::Result<()>;
     /// Whether the shared copy is a page apart from the private one, to be discarded when a page
     /// turns private. False where both are the same page (plain memory, the simulator).
     fn separate(&self) -> bool;
+    /// Bytes of host memory that the private side holds now; none where the host cannot tell.
+    fn held(&self) -> Option<u64>;
 }
 
 /// No private side: plain memory, where privacy is only what devices are held to.
@@ -35,14 +40,17 @@ pub trait PrivateBacking: Send + Sync {
 pub struct NoPrivateBacking;
 
 impl PrivateBacking for NoPrivateBacking {
-    fn set_private(&self, _gpa: u64, _len: u64, _private: bool) -> std::io::Result<()> {
+    fn set_private(&self, _gpa: u64, _len: u64, _private: bool) -> io::Result<()> {
         Ok(())
     }
-    fn discard_private(&self, _gpa: u64, _len: u64) -> std::io::Result<()> {
+    fn discard_private(&self, _gpa: u64, _len: u64) -> io::Result<()> {
         Ok(())
     }
     fn separate(&self) -> bool {
         false
+    }
+    fn held(&self) -> Option<u64> {
+        Some(0)
     }
 }
 
@@ -73,47 +81,32 @@ pub enum ConvertError {
         /// Number of 4 KiB pages asked for.
         pages: u64,
         /// The kernel's answer.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
-/// What conversions have cost so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ConvertStats {
-    /// Conversions done.
-    pub conversions: u64,
-    /// Conversions refused.
-    pub refused: u64,
-    /// Pages that changed to shared.
-    pub pages_to_shared: u64,
-    /// Pages that changed to private.
-    pub pages_to_private: u64,
-    /// Pages private now.
-    pub private_pages: u64,
-    /// Time spent.
-    pub time: Duration,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    conversions: AtomicU64,
-    refused: AtomicU64,
-    to_shared: AtomicU64,
-    to_private: AtomicU64,
-    nanos: AtomicU64,
+/// Somebody beside our own devices who may hold guest pages for longer than one access: an IOMMU mapping,
+/// the memory table of a vhost back end. Our own devices ask anew at every access and hold nothing.
+pub trait MemoryHolder: Send + Sync {
+    /// Lets go of `[gpa, gpa + len)`, which is about to turn private: when this returns, no access of the
+    /// holder's to it is in flight, and none will start. An error refuses the conversion.
+    ///
+    /// Called with the conversion lock held: it must not touch guest memory or convert.
+    fn let_go(&self, gpa: u64, len: u64) -> io::Result<()>;
 }
 
 /// Changes which pages of a guest are private. There is one per VM.
 pub struct Converter {
     memory: SharedMemory,
     backing: Box<dyn PrivateBacking>,
-    counters: Counters,
+    holders: RwLock<Vec<Arc<dyn MemoryHolder>>>,
+    record: Record,
 }
 
 impl Converter {
     /// A converter for `memory` with the private side that the platform has.
     pub fn new(memory: SharedMemory, backing: Box<dyn PrivateBacking>) -> Self {
-        Converter { memory, backing, counters: Counters::default() }
+        Converter { memory, backing, holders: RwLock::default(), record: Record::new() }
     }
 
     /// A converter for memory without a private side of its own (plain, simulated).
@@ -126,22 +119,28 @@ impl Converter {
         &self.memory
     }
 
-    /// Converts `pages` pages of 4 KiB at `gpa`, all of them or none that the caller could tell apart.
+    /// From now on `holder` is asked to let go of pages before they turn private.
+    pub fn add_holder(&self, holder: Arc<dyn MemoryHolder>) {
+        self.holders.write().unwrap_or_else(|e| e.into_inner()).push(holder);
+    }
+
+    /// Converts `pages` pages of 4 KiB at `gpa`.
     ///
     /// All numbers come from the guest. Ranges outside RAM may become shared (guests mark MMIO shared)
     /// but not private. The whole range is done before this returns; devices' accesses in progress end
     /// first, later ones see the new state. Contents do not survive where the two sides are separate.
+    ///
+    /// After an error in the middle, each page is as before or as asked for, and one of which neither the
+    /// kernel nor we can be sure counts as private: devices are refused. To ask again is safe.
     pub fn convert(&self, gpa: u64, pages: u64, to: Target) -> Result<(), ConvertError> {
         let began = Instant::now();
         let done = self.convert_locked(gpa, pages, to);
-        let count = if done.is_ok() { &self.counters.conversions } else { &self.counters.refused };
-        count.fetch_add(1, Ordering::Relaxed);
-        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.counters.nanos.fetch_add(nanos, Ordering::Relaxed);
-        done
+        self.record.conversion(began, gpa, pages, to, done.as_ref().ok().copied());
+        done.map(drop)
     }
 
-    fn convert_locked(&self, gpa: u64, pages: u64, to: Target) -> Result<(), ConvertError> {
+    /// How many pages changed.
+    fn convert_locked(&self, gpa: u64, pages: u64, to: Target) -> Result<u64, ConvertError> {
         let bad = || ConvertError::BadRange { gpa, pages };
         let len = pages.checked_mul(PAGE_SIZE).filter(|&l| l > 0).ok_or_else(bad)?;
         if !gpa.is_multiple_of(PAGE_SIZE) || gpa.checked_add(len).is_none() {
@@ -153,41 +152,72 @@ impl Converter {
         }
         let kernel = |source| ConvertError::Kernel { gpa, pages, source };
         let mut privacy = self.memory.privacy().write().unwrap_or_else(|e| e.into_inner());
+        let mut changed: u64 = 0;
         // Parts outside RAM are no business of the kernel's: only what is RAM is asked for.
         for r in ram.ranges() {
             let (start, end) = (gpa.max(r.start), gpa.saturating_add(len).min(r.end()));
             let Some(part) = end.checked_sub(start).filter(|&l| l > 0) else { continue };
-            match to {
-                Target::Private => {
-                    self.backing.set_private(start, part, true).map_err(kernel)?;
-                    let changed = privacy.set(start, part, true);
-                    self.counters.to_private.fetch_add(changed, Ordering::Relaxed);
-                    if self.backing.separate() {
-                        ram.discard(start, part).map_err(|e| kernel(e.into()))?;
-                    }
-                }
-                Target::Shared => {
-                    self.backing.set_private(start, part, false).map_err(kernel)?;
-                    self.backing.discard_private(start, part).map_err(kernel)?;
-                    let changed = privacy.set(start, part, false);
-                    self.counters.to_shared.fetch_add(changed, Ordering::Relaxed);
-                }
-            }
+            let done = match to {
+                Target::Private => self.to_private(&mut privacy, start, part),
+                Target::Shared => self.to_shared(&mut privacy, start, part),
+            };
+            changed = changed.saturating_add(done.map_err(kernel)?);
         }
-        Ok(())
+        Ok(changed)
+    }
+
+    /// Private from the first step on for our devices: they are kept out by the lock until it is done, and
+    /// by the map if it fails.
+    fn to_private(&self, privacy: &mut PrivacyMap, gpa: u64, len: u64) -> io::Result<u64> {
+        for holder in self.holders.read().unwrap_or_else(|e| e.into_inner()).iter() {
+            again(|| holder.let_go(gpa, len))?;
+        }
+        if let Err(error) = again(|| self.backing.set_private(gpa, len, true)) {
+            // The kernel may have done a part of it. Where that cannot be undone, the page is private.
+            if again(|| self.backing.set_private(gpa, len, false)).is_err() {
+                privacy.set(gpa, len, true);
+            }
+            return Err(error);
+        }
+        let changed = privacy.set(gpa, len, true);
+        if self.backing.separate() {
+            again(|| Ok(self.memory.ram().discard(gpa, len)?))?;
+        }
+        Ok(changed)
+    }
+
+    /// Shared for our devices only when the private side is gone.
+    fn to_shared(&self, privacy: &mut PrivacyMap, gpa: u64, len: u64) -> io::Result<u64> {
+        again(|| self.backing.set_private(gpa, len, false))?;
+        again(|| self.backing.discard_private(gpa, len))?;
+        Ok(privacy.set(gpa, len, false))
     }
 
     /// What has been counted so far.
     pub fn stats(&self) -> ConvertStats {
         let privacy = self.memory.privacy().read().unwrap_or_else(|e| e.into_inner());
-        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
-        ConvertStats {
-            conversions: get(&self.counters.conversions),
-            refused: get(&self.counters.refused),
-            pages_to_shared: get(&self.counters.to_shared),
-            pages_to_private: get(&self.counters.to_private),
-            private_pages: privacy.private_pages(),
-            time: Duration::from_nanos(get(&self.counters.nanos)),
+        let private = privacy.private_pages().saturating_mul(PAGE_SIZE);
+        self.record.stats(private, self.memory.ram().size())
+    }
+
+    /// The last conversions, refused ones among them, the oldest first.
+    pub fn timeline(&self) -> Vec<ConvertEvent> {
+        self.record.timeline()
+    }
+
+    /// Host memory that the guest holds now; none where the host cannot tell.
+    pub fn host_memory(&self) -> Option<HostMemory> {
+        Some(HostMemory { shared: resident(self.memory.ram().file())?, private: self.backing.held()? })
+    }
+}
+
+/// Calls `f` until no signal interrupts it. A vCPU's thread is sent signals at any time, and a conversion
+/// that was begun is finished.
+fn again(mut f: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match f() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
         }
     }
 }
@@ -199,93 +229,5 @@ impl std::fmt::Debug for Converter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::memory::{GuestRam, RamRange};
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Debug, PartialEq, Clone, Copy)]
-    enum Call {
-        Attribute(u64, u64, bool),
-        Discard(u64, u64),
-    }
-
-    #[derive(Default, Clone)]
-    struct Recorder {
-        calls: Arc<Mutex<Vec<Call>>>,
-        fail: bool,
-    }
-
-    impl PrivateBacking for Recorder {
-        fn set_private(&self, gpa: u64, len: u64, private: bool) -> std::io::Result<()> {
-            self.calls.lock().unwrap().push(Call::Attribute(gpa, len, private));
-            if self.fail { Err(std::io::Error::from_raw_os_error(12)) } else { Ok(()) }
-        }
-        fn discard_private(&self, gpa: u64, len: u64) -> std::io::Result<()> {
-            self.calls.lock().unwrap().push(Call::Discard(gpa, len));
-            Ok(())
-        }
-        fn separate(&self) -> bool {
-            true
-        }
-    }
-
-    fn converter(backing: Recorder) -> Converter {
-        let ram = GuestRam::new(&[
-            RamRange { start: 0, size: 0x10000 },
-            RamRange { start: 0x100000, size: 0x10000 },
-        ])
-        .unwrap();
-        Converter::new(SharedMemory::new(ram), Box::new(backing))
-    }
-
-    #[test]
-    fn the_attribute_comes_first_then_the_discard() {
-        let rec = Recorder::default();
-        let c = converter(rec.clone());
-        c.convert(0x1000, 2, Target::Private).unwrap();
-        c.convert(0x1000, 1, Target::Shared).unwrap();
-        assert_eq!(
-            *rec.calls.lock().unwrap(),
-            [
-                Call::Attribute(0x1000, 0x2000, true),
-                Call::Attribute(0x1000, 0x1000, false),
-                Call::Discard(0x1000, 0x1000)
-            ]
-        );
-        let s = c.stats();
-        assert_eq!((s.conversions, s.pages_to_private, s.pages_to_shared, s.private_pages), (2, 2, 1, 1));
-    }
-
-    #[test]
-    fn the_shared_copy_of_a_page_that_turns_private_is_gone() {
-        let c = converter(Recorder::default());
-        c.memory().write(0x1000, b"old shared contents").unwrap();
-        c.convert(0x1000, 1, Target::Private).unwrap();
-        assert!(c.memory().read(0x1000, &mut [0; 4]).is_err());
-        c.convert(0x1000, 1, Target::Shared).unwrap();
-        assert_eq!(c.memory().read_obj::<u64>(0x1000).unwrap(), 0);
-    }
-
-    #[test]
-    fn hostile_ranges_are_refused_and_counted() {
-        let c = converter(Recorder::default());
-        for (gpa, pages) in [(0, 0), (1, 1), (0x1000, u64::MAX), (!0xfff, 2), (0, u64::MAX / PAGE_SIZE + 1)] {
-            assert!(matches!(c.convert(gpa, pages, Target::Shared), Err(ConvertError::BadRange { .. })));
-        }
-        // The hole between the two ranges of RAM, and a range that only begins in RAM.
-        assert!(matches!(c.convert(0x10000, 1, Target::Private), Err(ConvertError::NotRam { .. })));
-        assert!(matches!(c.convert(0xf000, 2, Target::Private), Err(ConvertError::NotRam { .. })));
-        assert_eq!(c.stats().refused, 7);
-        // Guests mark MMIO as shared: nothing to do, and no error.
-        c.convert(0xfee00000, 1, Target::Shared).unwrap();
-    }
-
-    #[test]
-    fn a_kernel_refusal_leaves_the_map_as_it_was() {
-        let c = converter(Recorder { fail: true, ..Recorder::default() });
-        assert!(matches!(c.convert(0x1000, 1, Target::Private), Err(ConvertError::Kernel { .. })));
-        assert_eq!(c.stats().private_pages, 0);
-        c.memory().read(0x1000, &mut [0; 4]).unwrap();
-    }
-}
+#[path = "convert_test.rs"]
+mod tests;

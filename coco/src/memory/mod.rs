@@ -23,14 +23,19 @@
 )]
 
 mod convert;
+mod host;
 mod privacy;
 mod ram;
 mod shared;
+mod stats;
 
-pub use convert::{ConvertError, ConvertStats, Converter, NoPrivateBacking, PrivateBacking, Target};
+pub use convert::{ConvertError, Converter, MemoryHolder, NoPrivateBacking, PrivateBacking, Target};
+pub use host::HostMemory;
+pub(crate) use host::resident;
 pub use privacy::PrivacyMap;
 pub use ram::{GuestRam, RamError, RamRange};
 pub use shared::{AccessError, SharedMemory};
+pub use stats::{ConvertEvent, ConvertStats, DirectionStats, SIZE_CLASSES, TIMELINE_LEN};
 
 /// Size of a guest page, in bytes. Conversions and launch updates are in whole pages.
 pub const PAGE_SIZE: u64 = 4096;

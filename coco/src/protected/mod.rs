@@ -15,7 +15,7 @@ use kvm_bindings::{
 use kvm_ioctls::VmFd;
 use rustix::fs::FallocateFlags;
 
-use crate::memory::{GuestRam, PrivateBacking, RamRange};
+use crate::memory::{GuestRam, PrivateBacking, RamRange, resident};
 
 /// guest_memfd behind every range of RAM.
 #[derive(Debug)]
@@ -110,5 +110,9 @@ impl PrivateBacking for GuestMemfd {
 
     fn separate(&self) -> bool {
         true
+    }
+
+    fn held(&self) -> Option<u64> {
+        self.slots.iter().map(|(_, file)| resident(file)).sum()
     }
 }

@@ -139,10 +139,10 @@ fn launch(
     story.more(format_args!(
         "{} conversions in {}: {} pages turned shared, {} are private now; {} accesses of devices refused",
         // The launch itself turned memory private first.
-        stats.conversions,
-        millis(stats.time),
-        stats.pages_to_shared,
-        stats.private_pages,
+        stats.conversions(),
+        millis(stats.to_private.time + stats.to_shared.time),
+        stats.to_shared.pages,
+        stats.private_pages(),
         machine.refused_accesses()
     ));
     drop(machine);

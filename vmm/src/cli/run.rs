@@ -225,7 +225,7 @@ impl Life<'_> {
         if kind.has_evidence() {
             story.more(format_args!(
                 "{} conversions, {} refused, {} pages private at the end",
-                stats.conversions, stats.refused, stats.private_pages
+                stats.conversions(), stats.refused, stats.private_pages()
             ));
         }
         // What the guest's other vCPUs still said is about a machine that is gone; signals are not.

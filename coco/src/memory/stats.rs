@@ -1,0 +1,162 @@
+//! What conversions cost: counters, and a time line of the last ones.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::{PAGE_SIZE, Target};
+
+/// How many conversions the time line remembers.
+pub const TIMELINE_LEN: usize = 1024;
+
+/// Classes of the histogram of range sizes: up to 1, 2, 4, … pages; the last takes all that is larger.
+pub const SIZE_CLASSES: usize = 20;
+
+/// Conversions in one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DirectionStats {
+    /// Conversions done.
+    pub conversions: u64,
+    /// Pages that changed.
+    pub pages: u64,
+    /// Time spent, from the request to the new state.
+    pub time: Duration,
+    /// The longest of them.
+    pub longest: Duration,
+}
+
+/// What conversions have cost so far, those of the launch itself among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConvertStats {
+    /// To private.
+    pub to_private: DirectionStats,
+    /// To shared.
+    pub to_shared: DirectionStats,
+    /// Conversions refused.
+    pub refused: u64,
+    /// Bytes of RAM that are private now.
+    pub private_bytes: u64,
+    /// Bytes of RAM that are shared now.
+    pub shared_bytes: u64,
+    /// Conversions done by size of their range: class n counts those of up to 2^n pages.
+    pub sizes: [u64; SIZE_CLASSES],
+}
+
+impl ConvertStats {
+    /// Conversions done, in both directions.
+    pub fn conversions(&self) -> u64 {
+        self.to_private.conversions.saturating_add(self.to_shared.conversions)
+    }
+
+    /// Pages that are private now.
+    pub fn private_pages(&self) -> u64 {
+        self.private_bytes / PAGE_SIZE
+    }
+}
+
+/// One conversion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvertEvent {
+    /// When it was done, from the making of the machine.
+    pub at: Duration,
+    /// First guest-physical address asked for.
+    pub gpa: u64,
+    /// 4 KiB pages asked for.
+    pub pages: u64,
+    /// What they were to become.
+    pub to: Target,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether it was done, and not refused.
+    pub done: bool,
+}
+
+/// What is recorded under one lock. It is taken for a few additions, after the conversion itself.
+#[derive(Debug)]
+pub(super) struct Record {
+    began: Instant,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    stats: ConvertStats,
+    timeline: VecDeque<ConvertEvent>,
+}
+
+impl Record {
+    pub(super) fn new() -> Self {
+        Record { began: Instant::now(), inner: Mutex::default() }
+    }
+
+    /// A conversion that began at `began` has ended; `changed` pages are not what they were before, or it
+    /// was refused.
+    pub(super) fn conversion(&self, began: Instant, gpa: u64, pages: u64, to: Target, changed: Option<u64>) {
+        let took = began.elapsed();
+        let at = self.began.elapsed();
+        let mut inner = self.lock();
+        match changed {
+            Some(changed) => {
+                let direction = match to {
+                    Target::Private => &mut inner.stats.to_private,
+                    Target::Shared => &mut inner.stats.to_shared,
+                };
+                direction.conversions = direction.conversions.saturating_add(1);
+                direction.pages = direction.pages.saturating_add(changed);
+                direction.time = direction.time.saturating_add(took);
+                direction.longest = direction.longest.max(took);
+                if let Some(class) = inner.stats.sizes.get_mut(size_class(pages)) {
+                    *class = class.saturating_add(1);
+                }
+            }
+            None => inner.stats.refused = inner.stats.refused.saturating_add(1),
+        }
+        if inner.timeline.len() >= TIMELINE_LEN {
+            inner.timeline.pop_front();
+        }
+        inner.timeline.push_back(ConvertEvent { at, gpa, pages, to, took, done: changed.is_some() });
+    }
+
+    /// The counters, with `private_bytes` of `ram_bytes` private now.
+    pub(super) fn stats(&self, private_bytes: u64, ram_bytes: u64) -> ConvertStats {
+        let shared_bytes = ram_bytes.saturating_sub(private_bytes);
+        ConvertStats { private_bytes, shared_bytes, ..self.lock().stats.clone() }
+    }
+
+    pub(super) fn timeline(&self) -> Vec<ConvertEvent> {
+        self.lock().timeline.iter().copied().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// The class of a range of `pages` pages: the least n with `pages <= 2^n`.
+fn size_class(pages: u64) -> usize {
+    let bits = u64::BITS.saturating_sub(pages.saturating_sub(1).leading_zeros());
+    (bits as usize).min(SIZE_CLASSES.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_classed_by_powers_of_two() {
+        let classes: Vec<_> = [1, 2, 3, 4, 512, 513, u64::MAX].map(size_class).to_vec();
+        assert_eq!(classes, [0, 1, 2, 2, 9, 10, SIZE_CLASSES - 1]);
+    }
+
+    #[test]
+    fn the_time_line_forgets_the_oldest() {
+        let record = Record::new();
+        for gpa in 0..TIMELINE_LEN as u64 + 3 {
+            record.conversion(Instant::now(), gpa, 1, Target::Shared, Some(1));
+        }
+        let timeline = record.timeline();
+        assert_eq!((timeline.len(), timeline[0].gpa), (TIMELINE_LEN, 3));
+        assert_eq!(record.stats(0, 0).to_shared.conversions, TIMELINE_LEN as u64 + 3);
+        assert!(timeline.is_sorted_by_key(|event| event.at));
+    }
+}
