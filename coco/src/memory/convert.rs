@@ -8,7 +8,7 @@ use snafu::Snafu;
 
 use super::host::resident;
 use super::stats::Record;
-use super::{ConvertEvent, ConvertStats, HostMemory, PAGE_SIZE, PrivacyMap, SharedMemory};
+use super::{ConvertEvent, ConvertStats, HostMemory, PAGE_SIZE, PrivacyMap, RamRange, SharedMemory};
 
 /// What a page is to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +203,13 @@ impl Converter {
     /// The last conversions, refused ones among them, the oldest first.
     pub fn timeline(&self) -> Vec<ConvertEvent> {
         self.record.timeline()
+    }
+
+    /// All RAM in runs of pages that are alike, and whether they have a private side that they are on.
+    pub(super) fn sides(&self) -> Vec<(RamRange, bool)> {
+        let privacy = self.memory.privacy().read().unwrap_or_else(|e| e.into_inner());
+        let separate = self.backing.separate();
+        privacy.runs().into_iter().map(|(range, private)| (range, private && separate)).collect()
     }
 
     /// Host memory that the guest holds now; none where the host cannot tell.

@@ -24,6 +24,7 @@
 
 mod convert;
 mod host;
+mod prefault;
 mod privacy;
 mod ram;
 mod shared;
@@ -32,6 +33,7 @@ mod stats;
 pub use convert::{ConvertError, Converter, MemoryHolder, NoPrivateBacking, PrivateBacking, Target};
 pub use host::HostMemory;
 pub(crate) use host::resident;
+pub use prefault::{PreFault, PrefaultError, prefault};
 pub use privacy::PrivacyMap;
 pub use ram::{GuestRam, RamError, RamRange};
 pub use shared::{AccessError, SharedMemory};

@@ -63,6 +63,35 @@ impl PrivacyMap {
         None
     }
 
+    /// All RAM in runs of pages that are alike, ascending, and whether each is private.
+    pub fn runs(&self) -> Vec<(RamRange, bool)> {
+        let mut runs: Vec<(RamRange, bool)> = Vec::new();
+        for region in &self.regions {
+            let mut at = region.range.start;
+            while at < region.range.end() {
+                // Whole words of one kind at a time, else page by page.
+                let page = at.saturating_sub(region.range.start) / PAGE_SIZE;
+                let word = usize::try_from(page / 64).ok().and_then(|w| region.private.get(w).copied());
+                let word = word.unwrap_or(u64::MAX);
+                let (private, pages) = match (page % 64, word) {
+                    (0, 0) => (false, 64),
+                    (0, u64::MAX) => (true, 64),
+                    (bit, _) => (word >> bit & 1 != 0, 1),
+                };
+                let left = region.range.end().saturating_sub(at);
+                let size = PAGE_SIZE.saturating_mul(pages).min(left);
+                match runs.last_mut() {
+                    Some((run, kind)) if *kind == private && run.end() == at && at != region.range.start => {
+                        run.size = run.size.saturating_add(size);
+                    }
+                    _ => runs.push((RamRange { start: at, size }, private)),
+                }
+                at = at.saturating_add(size);
+            }
+        }
+        runs
+    }
+
     /// How many pages are private now.
     pub fn private_pages(&self) -> u64 {
         self.regions.iter().flat_map(|r| &r.private).map(|w| u64::from(w.count_ones())).sum()
@@ -143,6 +172,30 @@ mod tests {
                 })
                 .collect();
             assert_eq!(bits, (start..end).collect::<Vec<_>>(), "{start}..{end}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn runs_say_what_the_pages_say(changes in proptest::collection::vec((0u64..170, 1u64..100, proptest::bool::ANY), 0..12)) {
+            let mut m = map();
+            for (page, pages, private) in changes {
+                // Pages from 100 on stand for the second region.
+                let gpa = if page < 100 { page * PAGE_SIZE } else { (1 << 32) + (page - 100) * PAGE_SIZE };
+                m.set(gpa, pages * PAGE_SIZE, private);
+            }
+            let runs = m.runs();
+            for (run, private) in &runs {
+                for page in (run.start..run.end()).step_by(PAGE_SIZE as usize) {
+                    proptest::prop_assert_eq!(m.first_private(page, 1).is_some(), *private);
+                }
+            }
+            proptest::prop_assert_eq!(runs.iter().map(|(r, _)| r.size).sum::<u64>(), 170 * PAGE_SIZE);
+            for pair in runs.windows(2) {
+                let (a, b) = (pair[0], pair[1]);
+                proptest::prop_assert!(a.0.end() <= b.0.start);
+                proptest::prop_assert!(a.0.end() < b.0.start || a.1 != b.1, "runs that belong together");
+            }
         }
     }
 }
