@@ -4,6 +4,7 @@
 //! headers, and the launch runs over the simulated TDX module beneath the same structs.
 
 pub mod abi;
+pub mod buffer;
 mod ioctl;
 
 pub use ioctl::TdxIoctl;
