@@ -37,6 +37,14 @@ pub enum RamError {
         /// The kernel's answer.
         source: rustix::io::Errno,
     },
+    /// The file that was to hold guest RAM could not be made.
+    #[snafu(display("cannot create a file for {} MiB of guest memory: {source}", size >> 20))]
+    File {
+        /// Bytes asked for.
+        size: u64,
+        /// What its maker said.
+        source: std::io::Error,
+    },
     /// The ranges are not whole pages, empty, overlapping or too large.
     #[snafu(display("guest RAM at {start:#x}, {size:#x} bytes: not whole pages, empty, or overlapping"))]
     Layout {
@@ -76,22 +84,28 @@ pub struct GuestRam {
 impl GuestRam {
     /// Makes RAM over `ranges`: page aligned, sorted, apart from one another.
     pub fn new(ranges: &[RamRange]) -> Result<Self, RamError> {
-        let mut size: u64 = 0;
-        let mut end = 0;
-        for (i, r) in ranges.iter().enumerate() {
-            let aligned = r.start % PAGE_SIZE == 0 && r.size % PAGE_SIZE == 0 && r.size > 0;
-            let apart = i == 0 || r.start >= end;
-            match (aligned && apart, r.start.checked_add(r.size), size.checked_add(r.size)) {
-                (true, Some(e), Some(s)) => (end, size) = (e, s),
-                _ => return LayoutSnafu { start: r.start, size: r.size }.fail(),
-            }
-        }
+        let size = size_of_layout(ranges)?;
         let fd = rustix::fs::memfd_create("cloister-ram", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
             .context(CreateSnafu { size })?;
         rustix::fs::ftruncate(&fd, size).context(CreateSnafu { size })?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
             .context(CreateSnafu { size })?;
-        let file = Arc::new(File::from(fd));
+        GuestRam::map(ranges, File::from(fd))
+    }
+
+    /// Makes RAM over `ranges` in a file that `create` makes of as many bytes as it is told, and that nobody
+    /// can shrink: a guest_memfd that is mapped, for a plain VM.
+    pub fn in_file(
+        ranges: &[RamRange],
+        create: impl FnOnce(u64) -> std::io::Result<File>,
+    ) -> Result<Self, RamError> {
+        let size = size_of_layout(ranges)?;
+        let file = create(size).map_err(|source| RamError::File { size, source })?;
+        GuestRam::map(ranges, file)
+    }
+
+    fn map(ranges: &[RamRange], file: File) -> Result<Self, RamError> {
+        let file = Arc::new(file);
         let mut offset: u64 = 0;
         let mut maps = Vec::with_capacity(ranges.len());
         for r in ranges {
@@ -114,7 +128,8 @@ impl GuestRam {
         self.ranges.iter().map(|r| r.size).sum()
     }
 
-    /// The sealed memfd behind the RAM; ranges lie in it one after another.
+    /// The file behind the RAM, a sealed memfd unless it was made [in another](Self::in_file); ranges lie in
+    /// it one after another.
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -169,6 +184,21 @@ impl GuestRam {
         }
         Ok(())
     }
+}
+
+/// Bytes of RAM in `ranges`, once they are seen to be whole pages, sorted and apart.
+fn size_of_layout(ranges: &[RamRange]) -> Result<u64, RamError> {
+    let mut size: u64 = 0;
+    let mut end = 0;
+    for (i, r) in ranges.iter().enumerate() {
+        let aligned = r.start % PAGE_SIZE == 0 && r.size % PAGE_SIZE == 0 && r.size > 0;
+        let apart = i == 0 || r.start >= end;
+        match (aligned && apart, r.start.checked_add(r.size), size.checked_add(r.size)) {
+            (true, Some(e), Some(s)) => (end, size) = (e, s),
+            _ => return LayoutSnafu { start: r.start, size: r.size }.fail(),
+        }
+    }
+    Ok(size)
 }
 
 #[cfg(test)]
