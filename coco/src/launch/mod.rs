@@ -1,7 +1,15 @@
-//! Launching a guest: the platform trait, its order of steps, and the choice among platforms.
+//! Launching a guest: the platform trait, its order of steps, the choice among platforms, and the seam to
+//! the kernel.
 
 mod choice;
+pub mod kernel;
+mod plain;
 mod platform;
+mod simulated;
+mod snp;
+mod vm;
 
 pub use choice::{Choice, Considered, HostAbilities, PlatformKind, Request, choose};
-pub use platform::{Ground, Platform, PlatformError, platform};
+pub use kernel::{Kernel, KvmKernel, LaunchKernel};
+pub use platform::{Ground, Platform, PlatformError, VcpuStart, platform};
+pub use vm::IOAPIC_PINS;

@@ -2,30 +2,47 @@
 
 use std::sync::Arc;
 
-use cloister_firmware::plan::{InitialPrivacy, LaunchPlan, PageKind, PageRun, SourceError};
-use kvm_bindings::{KVM_CAP_EXIT_HYPERCALL, kvm_enable_cap};
-use kvm_ioctls::VmFd;
-use snafu::{ResultExt, Snafu};
+use cloister_firmware::plan::{InitialPrivacy, LaunchPlan, SourceError};
+use kvm_bindings::{CpuId, Msrs, kvm_cpuid_entry2, kvm_regs, kvm_sregs};
+use snafu::{ResultExt, Snafu, ensure};
 
-use super::PlatformKind;
-use crate::memory::{ConvertError, Converter, GuestRam, PAGE_SIZE, RamError, SharedMemory, Target};
-use crate::protected::GuestMemfd;
-use crate::sim::{SimPsp, VcpuRegisters};
-use crate::snp::{LaunchError, SnpLaunch};
+use super::kernel::Kernel;
+use super::plain::Plain;
+use super::simulated::Simulated;
+use super::snp::Snp;
+use super::{PlatformKind, vm};
+use crate::memory::{ConvertError, Converter, GuestRam, PAGE_SIZE, RamError, Target};
+use crate::sim::SimPsp;
+use crate::snp::{LaunchError, TooManyLeaves};
 
-/// What a platform is built on: the parts of the machine that the launch touches.
+/// What a platform is built on.
 #[derive(Clone)]
 pub struct Ground {
-    /// The VM, of the type that [`PlatformKind::vm_type`] says, without vCPUs.
-    pub vm: Arc<VmFd>,
-    /// The guest's RAM, without memory slots yet.
+    /// The kernel, without a VM yet.
+    pub kernel: Kernel,
+    /// The guest's RAM.
     pub ram: GuestRam,
-    /// The registers of the vCPUs that will be made.
-    pub vcpus: Arc<dyn VcpuRegisters>,
+    /// The CPUID table of vCPU 0.
+    pub cpuid: CpuId,
+    /// SNP: whether the guest may ask for certificates with its reports (KVM_EXIT_SNP_REQ_CERTS).
+    pub certificates: bool,
+}
+
+/// A vCPU as it is to start.
+pub struct VcpuStart<'a> {
+    /// Its CPUID table.
+    pub cpuid: &'a CpuId,
+    /// Model-specific registers that firmware would have set.
+    pub msrs: Option<&'a Msrs>,
+    /// General registers.
+    pub regs: kvm_regs,
+    /// System registers, from those that KVM holds.
+    pub sregs: &'a dyn Fn(kvm_sregs) -> kvm_sregs,
 }
 
 /// What can go wrong on the way to a running guest.
 #[derive(Debug, Snafu)]
+#[snafu(visibility(pub(super)))]
 pub enum PlatformError {
     /// The kernel refused a step.
     #[snafu(display("{step}: {source}"))]
@@ -35,11 +52,25 @@ pub enum PlatformError {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// This KVM does not make VMs of that type.
+    #[snafu(display("this host's KVM makes no {kind} VMs (KVM_CAP_VM_TYPES lacks bit {vm_type})"))]
+    NoSuchVm {
+        /// The platform asked for.
+        kind: PlatformKind,
+        /// Its VM type.
+        vm_type: u64,
+    },
     /// A launch command was refused.
     #[snafu(display("{source}"))]
     Launch {
         /// The refusal.
         source: LaunchError,
+    },
+    /// The CPUID table does not fit where the platform wants it.
+    #[snafu(display("{source}"))]
+    Cpuid {
+        /// The cause.
+        source: TooManyLeaves,
     },
     /// A page's privacy could not be set.
     #[snafu(display("setting up private memory: {source}"))]
@@ -61,6 +92,14 @@ pub enum PlatformError {
         /// The cause.
         source: RamError,
     },
+    /// The plan is for a guest whose memory starts shared.
+    #[snafu(display(
+        "the plan leaves the guest's memory shared, and a {kind} guest's memory starts private"
+    ))]
+    PlannedShared {
+        /// The platform asked for.
+        kind: PlatformKind,
+    },
     /// The platform was chosen by name, and this version cannot launch it.
     #[snafu(display("{kind} guests cannot be launched by this version"))]
     Unsupported {
@@ -69,162 +108,69 @@ pub enum PlatformError {
     },
 }
 
-/// A platform under a guest. The board calls the steps in the order in which they stand here.
+/// A platform under a guest: its VM is there, the launch is opened, memory is private. The board calls
+/// the steps in the order in which they stand here. After an error the VM is of no use: drop it all.
 pub trait Platform: Send + Sync {
-    /// Before any vCPU: the launch is opened, memory turns private.
-    fn start(&self, plan: &LaunchPlan) -> Result<(), PlatformError>;
-    /// vCPUs are there with their launch state: the plan's pages go in, in order. `cpuid` fills the
-    /// plan's CPUID page.
-    fn load(&self, plan: &LaunchPlan, cpuid: &[u8; 4096]) -> Result<(), PlatformError>;
+    /// The kernel with the VM.
+    fn kernel(&self) -> &Kernel;
+
+    /// Makes vCPU `id` in its launch state. Ids count up from 0, and are the guest's APIC ids.
+    fn add_vcpu(&self, id: u32, start: &VcpuStart<'_>) -> Result<(), PlatformError> {
+        let kernel = self.kernel();
+        create_vcpu(kernel, id, start.cpuid)?;
+        if let Some(msrs) = start.msrs {
+            // KVM stops at the first that it does not know; none of them is needed.
+            let _ = kernel.set_msrs(id, msrs);
+        }
+        // KVM's own reset state is not the one that is measured: both, on every vCPU.
+        let base = kernel.sregs(id).context(KernelSnafu { step: "KVM_GET_SREGS" })?;
+        kernel.set_sregs(id, &(start.sregs)(base)).context(KernelSnafu { step: "KVM_SET_SREGS" })?;
+        kernel.set_regs(id, &start.regs).context(KernelSnafu { step: "KVM_SET_REGS" })
+    }
+
+    /// vCPUs are there: the plan's pages go in, in order. `cpuid` is vCPU 0's table, for the plan's CPUID
+    /// page.
+    fn load(&self, plan: &LaunchPlan, cpuid: &[kvm_cpuid_entry2]) -> Result<(), PlatformError>;
+
     /// The launch is closed; the guest may run.
     fn finish(&self, plan: &LaunchPlan) -> Result<(), PlatformError>;
+
     /// The one that converts pages, and through it the devices' memory.
     fn converter(&self) -> &Arc<Converter>;
-    /// The simulator, where there is one beneath.
-    fn simulator(&self) -> Option<&Arc<SimPsp>>;
-}
 
-/// Builds the platform `kind` on `ground`: memory slots, and what privacy needs of the kernel.
-pub fn platform(
-    kind: PlatformKind,
-    ground: Ground,
-    plan: &LaunchPlan,
-) -> Result<Box<dyn Platform>, PlatformError> {
-    let memory = SharedMemory::new(ground.ram.clone());
-    let slots = |ground: &Ground| {
-        crate::plain::set_memory_slots(&ground.vm, &ground.ram)
-            .context(KernelSnafu { step: "setting up memory slots" })
-    };
-    match kind {
-        PlatformKind::Off => {
-            slots(&ground)?;
-            let converter = Arc::new(Converter::plain(memory));
-            Ok(Box::new(Plain { ram: ground.ram, converter }))
-        }
-        PlatformKind::Sim => {
-            slots(&ground)?;
-            Simulated::over(ground, memory.clone(), Converter::plain(memory))
-        }
-        PlatformKind::Protected => {
-            let mut cap = kvm_enable_cap { cap: KVM_CAP_EXIT_HYPERCALL, ..Default::default() };
-            cap.args[0] = 1 << KVM_HC_MAP_GPA_RANGE;
-            ground
-                .vm
-                .enable_cap(&cap)
-                .map_err(std::io::Error::from)
-                .context(KernelSnafu { step: "KVM_ENABLE_CAP(EXIT_HYPERCALL)" })?;
-            let backing = GuestMemfd::new(Arc::clone(&ground.vm), &ground.ram, plan)
-                .context(KernelSnafu { step: "making guest_memfd and its memory slots" })?;
-            let converter = Converter::new(memory.clone(), Box::new(backing));
-            Simulated::over(ground, memory, converter)
-        }
-        PlatformKind::Snp | PlatformKind::Tdx => UnsupportedSnafu { kind }.fail(),
-    }
-}
-
-/// Number of the hypercall that converts pages (include/uapi/linux/kvm_para.h).
-const KVM_HC_MAP_GPA_RANGE: u32 = 12;
-
-/// Plain memory, no launch but loading.
-struct Plain {
-    ram: GuestRam,
-    converter: Arc<Converter>,
-}
-
-impl Platform for Plain {
-    fn start(&self, _plan: &LaunchPlan) -> Result<(), PlatformError> {
-        Ok(())
-    }
-
-    fn load(&self, plan: &LaunchPlan, cpuid: &[u8; 4096]) -> Result<(), PlatformError> {
-        let mut buffer = vec![0u8; 256 * PageRun::PAGE_SIZE];
-        for run in &plan.pages {
-            if run.kind == PageKind::Cpuid {
-                self.ram.load(run.gpa, cpuid).context(LoadSnafu { label: run.label })?;
-                continue;
-            }
-            let mut done = 0;
-            while done < run.size() {
-                let n = (run.size() - done).min(buffer.len() as u64);
-                let chunk = &mut buffer[..n as usize];
-                run.read(done, chunk).context(ReadSnafu)?;
-                self.ram.load(run.gpa + done, chunk).context(LoadSnafu { label: run.label })?;
-                done += n;
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(&self, _plan: &LaunchPlan) -> Result<(), PlatformError> {
-        Ok(())
-    }
-
-    fn converter(&self) -> &Arc<Converter> {
-        &self.converter
-    }
-
+    /// The simulator, where there is one beside the kernel.
     fn simulator(&self) -> Option<&Arc<SimPsp>> {
         None
     }
 }
 
-/// The simulator's PSP over plain memory, or over the private memory of a software-protected VM: an
-/// SNP launch in every step, with software in the hardware's place.
-struct Simulated {
-    ram: GuestRam,
-    converter: Arc<Converter>,
-    psp: Arc<SimPsp>,
-}
-
-/// The simulator needs no `/dev/sev`.
-const NO_SEV_FD: u32 = u32::MAX;
-
-impl Simulated {
-    fn over(
-        ground: Ground,
-        memory: SharedMemory,
-        converter: Converter,
-    ) -> Result<Box<dyn Platform>, PlatformError> {
-        let psp = SimPsp::new(ground.ram.clone(), memory, ground.vcpus)
-            .context(KernelSnafu { step: "making the simulated PSP" })?;
-        Ok(Box::new(Simulated { ram: ground.ram, converter: Arc::new(converter), psp: Arc::new(psp) }))
-    }
-
-    fn launch(&self) -> SnpLaunch<'_> {
-        SnpLaunch::new(&*self.psp, NO_SEV_FD)
-    }
-
-    fn convert_all(&self, to: Target) -> Result<(), PlatformError> {
-        for r in self.ram.ranges() {
-            self.converter.convert(r.start, r.size / PAGE_SIZE, to).context(ConvertSnafu)?;
-        }
-        Ok(())
+/// Makes the VM on `ground`, with memory slots and what privacy needs of the kernel, and opens the launch.
+pub fn platform(
+    kind: PlatformKind,
+    ground: Ground,
+    plan: &LaunchPlan,
+) -> Result<Box<dyn Platform>, PlatformError> {
+    let shared = plan.initial == InitialPrivacy::Shared;
+    ensure!(!(shared && kind.is_hardware()), PlannedSharedSnafu { kind });
+    vm::make(&ground.kernel, kind)?;
+    match kind {
+        PlatformKind::Off => Ok(Box::new(Plain::open(ground)?)),
+        PlatformKind::Sim => Ok(Box::new(Simulated::open(ground, plan)?)),
+        PlatformKind::Protected => Ok(Box::new(Simulated::open_protected(ground, plan)?)),
+        PlatformKind::Snp => Ok(Box::new(Snp::open(ground, plan)?)),
+        PlatformKind::Tdx => UnsupportedSnafu { kind }.fail(),
     }
 }
 
-impl Platform for Simulated {
-    fn start(&self, plan: &LaunchPlan) -> Result<(), PlatformError> {
-        self.launch().start(&plan.identity).context(LaunchSnafu)?;
-        self.convert_all(Target::Private)
-    }
+pub(super) fn create_vcpu(kernel: &Kernel, id: u32, cpuid: &CpuId) -> Result<(), PlatformError> {
+    kernel.create_vcpu(id).context(KernelSnafu { step: "KVM_CREATE_VCPU" })?;
+    kernel.set_cpuid2(id, cpuid).context(KernelSnafu { step: "KVM_SET_CPUID2" })
+}
 
-    fn load(&self, plan: &LaunchPlan, cpuid: &[u8; 4096]) -> Result<(), PlatformError> {
-        self.launch().load(plan, cpuid).context(LaunchSnafu)
+/// Converts all of RAM, a range at a time.
+pub(super) fn convert_all(ram: &GuestRam, converter: &Converter, to: Target) -> Result<(), PlatformError> {
+    for r in ram.ranges() {
+        converter.convert(r.start, r.size / PAGE_SIZE, to).context(ConvertSnafu)?;
     }
-
-    fn finish(&self, plan: &LaunchPlan) -> Result<(), PlatformError> {
-        self.launch().finish(&plan.identity).context(LaunchSnafu)?;
-        match plan.initial {
-            InitialPrivacy::Private => Ok(()),
-            InitialPrivacy::Shared => self.convert_all(Target::Shared),
-        }
-    }
-
-    fn converter(&self) -> &Arc<Converter> {
-        &self.converter
-    }
-
-    fn simulator(&self) -> Option<&Arc<SimPsp>> {
-        Some(&self.psp)
-    }
+    Ok(())
 }

@@ -23,6 +23,8 @@ impl CommandId {
     pub const LAUNCH_UPDATE: Self = CommandId(101);
     /// `KVM_SEV_SNP_LAUNCH_FINISH`
     pub const LAUNCH_FINISH: Self = CommandId(102);
+    /// `KVM_SEV_SNP_ENABLE_REQ_CERTS`
+    pub const ENABLE_REQ_CERTS: Self = CommandId(103);
 
     /// The command's name in the kernel's header.
     pub fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl CommandId {
             Self::LAUNCH_START => "SNP_LAUNCH_START",
             Self::LAUNCH_UPDATE => "SNP_LAUNCH_UPDATE",
             Self::LAUNCH_FINISH => "SNP_LAUNCH_FINISH",
+            Self::ENABLE_REQ_CERTS => "SNP_ENABLE_REQ_CERTS",
             _ => "unknown SEV command",
         }
     }

@@ -60,6 +60,7 @@ pub enum LaunchError {
 pub struct SnpLaunch<'a> {
     ioctl: &'a dyn SevIoctl,
     sev_fd: u32,
+    certificates: bool,
 }
 
 /// The kernel wants the source of LAUNCH_UPDATE page aligned.
@@ -77,13 +78,21 @@ impl<'a> SnpLaunch<'a> {
     /// A launch that speaks through `ioctl`. `sev_fd` is the number of `/dev/sev`: KVM remembers the
     /// number, so it stays open at it for the VM's life.
     pub fn new(ioctl: &'a dyn SevIoctl, sev_fd: u32) -> Self {
-        SnpLaunch { ioctl, sev_fd }
+        SnpLaunch { ioctl, sev_fd, certificates: false }
+    }
+
+    /// The same, and the guest's requests for certificates will come to us (KVM_EXIT_SNP_REQ_CERTS).
+    pub fn with_certificates(self, certificates: bool) -> Self {
+        SnpLaunch { certificates, ..self }
     }
 
     /// INIT2 and LAUNCH_START: right after the VM is made, before any vCPU.
     pub fn start(&self, identity: &Identity) -> Result<(), LaunchError> {
         let mut init = Init { vmsa_features: identity.vmsa_features, ..Init::default() };
         self.command(CommandId::INIT2, init.as_mut_bytes(), String::new)?;
+        if self.certificates {
+            self.command(CommandId::ENABLE_REQ_CERTS, &mut [], String::new)?;
+        }
         let mut start = LaunchStart { policy: identity.policy, ..LaunchStart::default() };
         self.command(CommandId::LAUNCH_START, start.as_mut_bytes(), String::new)
     }
@@ -164,7 +173,7 @@ impl<'a> SnpLaunch<'a> {
         data: &mut [u8],
         at: impl FnOnce() -> String,
     ) -> Result<(), LaunchError> {
-        let data = data.as_mut_ptr() as u64;
+        let data = if data.is_empty() { 0 } else { data.as_mut_ptr() as u64 };
         let mut cmd = SevCmd { id: command.0, data, sev_fd: self.sev_fd, ..SevCmd::default() };
         self.ioctl.encrypt_op(&mut cmd).map_err(|errno| LaunchError::Command {
             command,

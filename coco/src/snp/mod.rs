@@ -1,13 +1,12 @@
 //! SEV-SNP launch: KVM's ABI and the order of its steps.
 //!
-//! [`launch`] runs unchanged over the real kernel ([`KvmSev`]) and over the simulator
+//! [`launch`] runs unchanged over the real kernel
+//! ([`crate::launch::Kernel`]) and over the simulator
 //! ([`crate::sim::SimPsp`]), which stands beneath the same ioctl structs.
 
 pub mod abi;
 mod cpuid_page;
-mod kvm;
 mod launch;
 
 pub use cpuid_page::{TooManyLeaves, cpuid_page};
-pub use kvm::KvmSev;
 pub use launch::{LaunchError, SevIoctl, SnpLaunch};

@@ -6,10 +6,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use cloister_coco::launch::{Ground, Platform, PlatformError, PlatformKind, platform};
-use cloister_coco::memory::{ConvertStats, GuestRam, RamError, RamRange};
+use cloister_coco::launch::{Kernel, KvmKernel, Platform, PlatformKind};
+use cloister_coco::memory::{ConvertStats, GuestRam};
 use cloister_coco::sim::Mailbox;
-use cloister_coco::snp::{TooManyLeaves, cpuid_page};
 use cloister_devices::bus::{Bus, BusDevice, OverlapError, SharedDevice};
 use cloister_devices::irq::IrqLine;
 use cloister_devices::notify::DoorbellRegistry;
@@ -26,21 +25,20 @@ use cloister_devices::virtio::dev::blk::{Blk, Disk};
 use cloister_devices::virtio::dev::rng::Rng;
 use cloister_devices::virtio::dev::vsock::{Vsock, VsockConfig, VsockError};
 use cloister_devices::virtio::transport::pci::{Environment, TransportError, VirtioPci};
-use cloister_firmware::plan::{GuestLayout, LaunchPlan, MemoryRange};
-use kvm_bindings::CpuId;
+use cloister_firmware::plan::{GuestLayout, LaunchPlan};
 use kvm_ioctls::VmFd;
-use snafu::{ResultExt, Snafu};
+use snafu::{OptionExt, ResultExt, Snafu};
 
 use super::debug_ports::{DEBUG_CONSOLE, DEBUG_EXIT, DebugConsole, DebugExit, FIRMWARE_LOG, FirmwareLog};
 use super::event::{Event, Events};
 use super::exits::Exits;
 use super::firmware::{self, FirmwareItemsError, FirmwareSpec};
 use super::handover::Progress;
+use super::launch::{Launch, LaunchError, LaunchOptions, guest_ram};
 use super::mailbox_ports::MailboxPorts;
 use super::vcpu::VcpuThreads;
 use super::watchdog::Watchdog;
-use crate::kvm::{Host, IoapicSink, KvmDoorbells, MsiVectors, Routes, VcpuSet, VmError, create_vm};
-use crate::x86_64::{boot_msrs, kvm_registers, kvm_system_registers, vcpu_cpuid};
+use crate::kvm::{Host, IoapicSink, KvmDoorbells, MsiVectors, Routes};
 
 /// A machine to be made.
 pub(crate) struct MachineSpec<'a> {
@@ -79,18 +77,8 @@ pub(crate) struct VsockDevice {
 /// Why a machine could not be made.
 #[derive(Debug, Snafu)]
 pub(crate) enum MachineError {
-    #[snafu(display("making the VM: {source}"))]
-    Vm { source: VmError },
     #[snafu(display("{source}"))]
-    Ram { source: RamError },
-    #[snafu(display("{source}"))]
-    Platform { source: PlatformError },
-    #[snafu(display("{step}: {source}"))]
-    Kernel { step: &'static str, source: kvm_ioctls::Error },
-    #[snafu(display("{source}"))]
-    Cpuid { source: TooManyLeaves },
-    #[snafu(display("a table for KVM: {source:?}"))]
-    Table { source: vmm_sys_util::fam::Error },
+    Launch { source: LaunchError },
     #[snafu(display("the board's address map: {source}"))]
     Overlap { source: OverlapError },
     #[snafu(display("a PCI device: {source}"))]
@@ -103,6 +91,8 @@ pub(crate) enum MachineError {
     Vsock { source: VsockError },
     #[snafu(display("what the firmware is told: {source}"))]
     Firmware { source: FirmwareItemsError },
+    #[snafu(display("the launch made no VM"))]
+    NoVm,
     #[snafu(display("starting vCPU threads: {source}"))]
     Threads { source: io::Error },
 }
@@ -123,21 +113,19 @@ impl Machine {
     /// Makes the machine and launches its guest; the vCPUs are there and wait.
     pub(crate) fn launch(host: &Host, spec: MachineSpec<'_>, events: &Events) -> Result<Self, MachineError> {
         let MachineSpec { plan, kind, devices } = spec;
-        let vm = create_vm(&host.kvm, kind.vm_type()).context(VmSnafu)?;
-        let ram = GuestRam::new(&ram_ranges(&plan.layout)).context(RamSnafu)?;
-        let vcpus = Arc::new(VcpuSet::new());
-        let ground = Ground { vm: Arc::clone(&vm), ram: ram.clone(), vcpus: Arc::clone(&vcpus) as _ };
-        let platform = platform(kind, ground, plan).context(PlatformSnafu)?;
-        platform.start(plan).context(PlatformSnafu)?;
+        let ram = guest_ram(plan).context(LaunchSnafu)?;
+        let kvm = Arc::new(KvmKernel::new(Arc::clone(&host.kvm)));
+        let kernel = Kernel::new(Arc::clone(&kvm) as _);
+        let options = LaunchOptions { kind, certificates: false };
+        let launch = Launch::begin(kernel, ram.clone(), plan, options).context(LaunchSnafu)?;
+        let vm = Arc::clone(kvm.vm().context(NoVmSnafu)?);
 
-        let cpuid = make_vcpus(host, &vm, plan, &vcpus)?;
         let Built { exits, serial_input, watchdog } =
-            Assembly { vm: &vm, plan, kind, platform: &*platform, events }.build(devices)?;
+            Assembly { vm: &vm, plan, kind, platform: launch.platform(), events }.build(devices)?;
 
-        platform.load(plan, &cpuid_page(cpuid.as_slice()).context(CpuidSnafu)?).context(PlatformSnafu)?;
-        platform.finish(plan).context(PlatformSnafu)?;
+        let platform = launch.close(plan).context(LaunchSnafu)?;
         let exits = Arc::new(exits);
-        let threads = VcpuThreads::start(vcpus.take(), &exits).context(ThreadsSnafu)?;
+        let threads = VcpuThreads::start(kvm.take_vcpus(), &exits).context(ThreadsSnafu)?;
         Ok(Machine { threads, exits, serial_input, watchdog, platform, _vm: vm, _ram: ram })
     }
 
@@ -170,38 +158,6 @@ impl Machine {
     pub(crate) fn serial_input(&self) -> Option<SerialInput> {
         self.serial_input.clone()
     }
-}
-
-/// All memory of the guest, ascending: RAM, and between its two parts the firmware.
-fn ram_ranges(layout: &GuestLayout) -> Vec<RamRange> {
-    let mut ranges: Vec<MemoryRange> = layout.ram.iter().copied().chain(layout.firmware).collect();
-    ranges.sort_by_key(|r| r.start);
-    ranges.into_iter().map(|r| RamRange { start: r.start, size: r.size }).collect()
-}
-
-/// Makes the vCPUs in their launch state; the CPUID table of the first.
-fn make_vcpus(host: &Host, vm: &VmFd, plan: &LaunchPlan, set: &VcpuSet) -> Result<CpuId, MachineError> {
-    let count = plan.vcpus.len() as u32;
-    let msrs = boot_msrs().context(TableSnafu)?;
-    let mut first = None;
-    for (id, state) in (0..count).zip(&plan.vcpus) {
-        let vcpu = vm.create_vcpu(u64::from(id)).context(KernelSnafu { step: "KVM_CREATE_VCPU" })?;
-        let cpuid = vcpu_cpuid(&host.cpuid, id, count).context(TableSnafu)?;
-        vcpu.set_cpuid2(&cpuid).context(KernelSnafu { step: "KVM_SET_CPUID2" })?;
-        // Firmware sets them itself, and wants them as a reset leaves them.
-        let without_firmware = plan.layout.firmware.is_none();
-        if without_firmware && vcpu.set_msrs(&msrs).is_ok_and(|done| done < msrs.as_slice().len()) {
-            tracing::info!("this KVM lacks some of the MSRs that firmware sets");
-        }
-        let base = vcpu.get_sregs().context(KernelSnafu { step: "KVM_GET_SREGS" })?;
-        let sregs = kvm_system_registers(state, base);
-        vcpu.set_sregs(&sregs).context(KernelSnafu { step: "KVM_SET_SREGS" })?;
-        vcpu.set_regs(&kvm_registers(state)).context(KernelSnafu { step: "KVM_SET_REGS" })?;
-        first.get_or_insert(cpuid);
-        set.push(vcpu);
-    }
-    // A plan has at least one vCPU; without one there is nothing to describe either.
-    first.map_or_else(|| CpuId::new(0).context(TableSnafu), Ok)
 }
 
 /// Puts the devices onto the buses.

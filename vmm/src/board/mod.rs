@@ -12,6 +12,7 @@ mod exits;
 mod firmware;
 mod handover;
 mod machine;
+mod launch;
 mod mailbox_ports;
 mod vcpu;
 mod watchdog;

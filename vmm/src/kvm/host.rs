@@ -1,6 +1,7 @@
 //! The host's `/dev/kvm`: opened once, with a message that helps when it cannot be.
 
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
+use std::sync::Arc;
+
 use kvm_ioctls::Kvm;
 use snafu::{ResultExt, Snafu, ensure};
 
@@ -16,10 +17,6 @@ pub(crate) enum HostError {
         "/dev/kvm speaks API version {version}, not 12\n  why: this is not a KVM that cloister knows\n  do:  run a Linux host of version 6.8 or later"
     ))]
     Version { version: i32 },
-    #[snafu(display(
-        "KVM does not say which CPU features it supports\n  why: {source}\n  do:  run a Linux host of version 6.8 or later"
-    ))]
-    Cpuid { source: kvm_ioctls::Error },
 }
 
 fn remedy(errno: i32) -> &'static str {
@@ -34,8 +31,7 @@ fn remedy(errno: i32) -> &'static str {
 
 /// The host as a place to run VMs.
 pub(crate) struct Host {
-    pub(crate) kvm: Kvm,
-    pub(crate) cpuid: CpuId,
+    pub(crate) kvm: Arc<Kvm>,
 }
 
 impl Host {
@@ -43,7 +39,6 @@ impl Host {
         let kvm = Kvm::new().context(OpenSnafu)?;
         let version = kvm.get_api_version();
         ensure!(version == 12, VersionSnafu { version });
-        let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).context(CpuidSnafu)?;
-        Ok(Host { kvm, cpuid })
+        Ok(Host { kvm: Arc::new(kvm) })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use cloister_coco::launch::IOAPIC_PINS;
 use cloister_devices::irq::{MsiAllocator, MsiMessage, MsiVector};
 use cloister_devices::platform::MsiSink;
 use kvm_bindings::{
@@ -13,8 +14,6 @@ use kvm_bindings::{
 use kvm_ioctls::VmFd;
 use tracing::warn;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
-
-use super::vm::IOAPIC_PINS;
 
 /// The VM's GSI routing table. KVM takes it whole, so it is kept here whole.
 pub(crate) struct Routes {

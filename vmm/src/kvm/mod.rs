@@ -4,10 +4,8 @@ mod doorbell;
 mod host;
 mod irq;
 mod vcpu;
-mod vm;
 
 pub(crate) use doorbell::KvmDoorbells;
 pub(crate) use host::Host;
 pub(crate) use irq::{IoapicSink, MsiVectors, Routes};
-pub(crate) use vcpu::{Kicker, VcpuSet};
-pub(crate) use vm::{VmError, create_vm};
+pub(crate) use vcpu::Kicker;

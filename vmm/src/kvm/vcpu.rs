@@ -1,44 +1,9 @@
-//! vCPU file descriptors: made before the launch, taken by their threads after it.
+//! Making a running vCPU leave the guest.
 
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
-use cloister_coco::sim::VcpuRegisters;
-use kvm_bindings::{kvm_regs, kvm_sregs};
 use kvm_ioctls::VcpuFd;
-
-/// The vCPUs of a VM between their making and their threads: the launch reads their registers.
-#[derive(Default)]
-pub(crate) struct VcpuSet {
-    vcpus: Mutex<Vec<VcpuFd>>,
-}
-
-impl VcpuSet {
-    pub(crate) fn new() -> Self {
-        VcpuSet::default()
-    }
-
-    pub(crate) fn push(&self, vcpu: VcpuFd) {
-        self.lock().push(vcpu);
-    }
-
-    /// Takes all vCPUs, in the order in which they were made.
-    pub(crate) fn take(&self) -> Vec<VcpuFd> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<VcpuFd>> {
-        self.vcpus.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-impl VcpuRegisters for VcpuSet {
-    fn registers(&self) -> io::Result<Vec<(kvm_regs, kvm_sregs)>> {
-        let read = |v: &VcpuFd| Ok((v.get_regs()?, v.get_sregs()?));
-        self.lock().iter().map(read).collect::<Result<_, kvm_ioctls::Error>>().map_err(io::Error::from)
-    }
-}
 
 /// Makes a running vCPU leave the guest: `immediate_exit` in the page that it shares with the kernel,
 /// then a signal for the case that it is already inside.
