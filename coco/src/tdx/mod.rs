@@ -3,14 +3,29 @@
 //! Has never run on hardware. What holds it up: the struct layouts are checked against the kernel's
 //! headers, and the launch runs over the simulated TDX module beneath the same structs.
 //!
+//! - [`TdxLaunch`]: the steps, over [`TdxIoctl`].
+//! - [`Capabilities`], [`agreed_cpuid`]: what the host offers, and what vCPUs are told.
 //! - [`SeamcallStatus`]: what the TDX module says when it refuses; [`explain`]: what KVM says.
 
 pub mod abi;
 pub mod buffer;
+mod capabilities;
+mod cpuid;
+mod error;
 mod ioctl;
+mod launch;
 mod refusal;
 mod status;
 
+pub use capabilities::{Capabilities, NotOffered};
+pub use cpuid::{ADDRESS_WIDTH, CpuidError, SHARED_BIT, agreed_cpuid};
+pub use error::TdxLaunchError;
 pub use ioctl::TdxIoctl;
+pub use launch::{Td, TdxLaunch};
 pub use refusal::{Explanation, explain};
 pub use status::{Operand, SeamcallStatus};
+
+#[cfg(test)]
+mod fake_kvm;
+#[cfg(test)]
+mod launch_test;
