@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use cloister_firmware::plan::{LaunchPlan, PageKind, PageRun};
 use kvm_bindings::kvm_cpuid_entry2;
-use snafu::ResultExt;
+use snafu::{ResultExt, ensure};
 
 use super::kernel::Kernel;
-use super::platform::{CpuidSnafu, Ground, KernelSnafu, LoadSnafu, Platform, PlatformError, ReadSnafu};
+use super::platform::{
+    CpuidSnafu, Ground, KernelSnafu, LoadSnafu, NoMappedGuestMemfdSnafu, Platform, PlatformError, RamSnafu,
+    ReadSnafu,
+};
 use crate::memory::{Converter, GuestRam, SharedMemory};
+use crate::plain;
 use crate::snp::cpuid_page;
 
 /// Plain memory.
@@ -20,8 +24,13 @@ pub(super) struct Plain {
 
 impl Plain {
     pub(super) fn open(ground: Ground) -> Result<Self, PlatformError> {
-        let Ground { kernel, ram, .. } = ground;
-        memory_slots(&kernel, &ram)?;
+        let Ground { kernel, ram, guest_memfd, .. } = ground;
+        let ram = if guest_memfd {
+            in_guest_memfd(&kernel, &ram)?
+        } else {
+            memory_slots(&kernel, &ram)?;
+            ram
+        };
         let converter = Arc::new(Converter::plain(SharedMemory::new(ram.clone())));
         Ok(Plain { kernel, ram, converter })
     }
@@ -29,7 +38,18 @@ impl Plain {
 
 /// Memory slots without a private side.
 pub(super) fn memory_slots(kernel: &Kernel, ram: &GuestRam) -> Result<(), PlatformError> {
-    crate::plain::set_memory_slots(kernel, ram).context(KernelSnafu { step: "setting up memory slots" })
+    plain::set_memory_slots(kernel, ram).context(KernelSnafu { step: "setting up memory slots" })
+}
+
+/// RAM over the ranges of `ram` in a guest_memfd that is mapped, with its memory slots.
+fn in_guest_memfd(kernel: &Kernel, ram: &GuestRam) -> Result<GuestRam, PlatformError> {
+    let offered = plain::offers_guest_memfd(kernel);
+    let offered = offered.context(KernelSnafu { step: "KVM_CHECK_EXTENSION(GUEST_MEMFD_FLAGS)" })?;
+    ensure!(offered, NoMappedGuestMemfdSnafu);
+    let ram = GuestRam::in_file(ram.ranges(), |size| plain::mapped_guest_memfd(kernel, size));
+    let ram = ram.context(RamSnafu)?;
+    plain::set_guest_memfd_slots(kernel, &ram).context(KernelSnafu { step: "setting up memory slots" })?;
+    Ok(ram)
 }
 
 impl Platform for Plain {

@@ -22,6 +22,8 @@ pub struct Ground {
     pub kernel: Kernel,
     /// The guest's RAM.
     pub ram: GuestRam,
+    /// A plain guest's memory is to be a guest_memfd: of `ram`, only the ranges are used.
+    pub guest_memfd: bool,
     /// The CPUID table of vCPU 0.
     pub cpuid: CpuId,
     /// SNP: whether the guest may ask for certificates with its reports (KVM_EXIT_SNP_REQ_CERTS).
@@ -71,6 +73,17 @@ pub enum PlatformError {
     Cpuid {
         /// The cause.
         source: TooManyLeaves,
+    },
+    /// This KVM's plain VMs cannot have their memory in a guest_memfd.
+    #[snafu(display(
+        "this host's KVM offers no guest_memfd that can be mapped (KVM_CAP_GUEST_MEMFD_FLAGS; Linux 6.18 does)"
+    ))]
+    NoMappedGuestMemfd,
+    /// RAM could not be made.
+    #[snafu(display("{source}"))]
+    Ram {
+        /// The cause.
+        source: RamError,
     },
     /// A page's privacy could not be set.
     #[snafu(display("setting up private memory: {source}"))]

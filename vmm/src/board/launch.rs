@@ -29,6 +29,8 @@ pub(crate) struct LaunchOptions {
     pub(crate) kind: PlatformKind,
     /// SNP: whether the guest may ask for certificates with its reports.
     pub(crate) certificates: bool,
+    /// A plain guest: its memory is to be a guest_memfd.
+    pub(crate) guest_memfd: bool,
 }
 
 /// A launch under way: everything is there but the guest's first pages.
@@ -57,7 +59,7 @@ impl Launch {
         plan: &LaunchPlan,
         options: LaunchOptions,
     ) -> Result<Self, LaunchError> {
-        let LaunchOptions { kind, certificates } = options;
+        let LaunchOptions { kind, certificates, guest_memfd } = options;
         let version = kernel.api_version().context(KernelSnafu { step: "KVM_GET_API_VERSION" })?;
         ensure!(version == 12, VersionSnafu { version });
         let supported = kernel.supported_cpuid();
@@ -65,7 +67,7 @@ impl Launch {
         // A plan has at most 254 vCPUs.
         let count = plan.vcpus.len() as u32;
         let cpuid = vcpu_cpuid(&supported, 0, count).context(TableSnafu)?;
-        let ground = Ground { kernel, ram, cpuid: cpuid.clone(), certificates };
+        let ground = Ground { kernel, ram, cpuid: cpuid.clone(), certificates, guest_memfd };
         let platform = platform(kind, ground, plan).context(PlatformSnafu)?;
         // Firmware sets them itself, and wants them as a reset leaves them.
         let msrs = if plan.layout.firmware.is_none() { Some(boot_msrs().context(TableSnafu)?) } else { None };

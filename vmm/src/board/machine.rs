@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use cloister_coco::launch::{Kernel, KvmKernel, Platform, PlatformKind};
-use cloister_coco::memory::{ConvertStats, GuestRam};
+use cloister_coco::launch::{FirstVcpu, Kernel, KvmKernel, Platform, PlatformKind};
+use cloister_coco::memory::{self, Converter, GuestRam, PrefaultError};
 use cloister_coco::sim::Mailbox;
 use cloister_devices::bus::{Bus, BusDevice, OverlapError, SharedDevice};
 use cloister_devices::irq::IrqLine;
@@ -44,8 +44,15 @@ use crate::kvm::{Host, IoapicSink, KvmDoorbells, MsiVectors, Routes};
 pub(crate) struct MachineSpec<'a> {
     pub(crate) plan: &'a LaunchPlan,
     pub(crate) kind: PlatformKind,
+    /// A plain guest: its memory is to be a guest_memfd.
+    pub(crate) guest_memfd: bool,
+    /// All memory is to be there before the guest runs; it is told the bytes done, of how many.
+    pub(crate) prefault: Option<ProgressSink>,
     pub(crate) devices: DeviceSpec,
 }
+
+/// Takes how much of something is done: so many, of so many.
+pub(crate) type ProgressSink = Box<dyn FnMut(u64, u64)>;
 
 /// The devices of a machine, beside those that every machine has.
 #[derive(Default)]
@@ -93,6 +100,8 @@ pub(crate) enum MachineError {
     Firmware { source: FirmwareItemsError },
     #[snafu(display("the launch made no VM"))]
     NoVm,
+    #[snafu(display("{source}; leave --prefault away to have memory come when it is touched"))]
+    Prefault { source: PrefaultError },
     #[snafu(display("starting vCPU threads: {source}"))]
     Threads { source: io::Error },
 }
@@ -112,11 +121,11 @@ pub(crate) struct Machine {
 impl Machine {
     /// Makes the machine and launches its guest; the vCPUs are there and wait.
     pub(crate) fn launch(host: &Host, spec: MachineSpec<'_>, events: &Events) -> Result<Self, MachineError> {
-        let MachineSpec { plan, kind, devices } = spec;
+        let MachineSpec { plan, kind, guest_memfd, prefault, devices } = spec;
         let ram = guest_ram(plan).context(LaunchSnafu)?;
         let kvm = Arc::new(KvmKernel::new(Arc::clone(&host.kvm)));
         let kernel = Kernel::new(Arc::clone(&kvm) as _);
-        let options = LaunchOptions { kind, certificates: false };
+        let options = LaunchOptions { kind, certificates: false, guest_memfd };
         let launch = Launch::begin(kernel, ram.clone(), plan, options).context(LaunchSnafu)?;
         let vm = Arc::clone(kvm.vm().context(NoVmSnafu)?);
 
@@ -124,6 +133,10 @@ impl Machine {
             Assembly { vm: &vm, plan, kind, platform: launch.platform(), events }.build(devices)?;
 
         let platform = launch.close(plan).context(LaunchSnafu)?;
+        if let Some(mut progress) = prefault {
+            let mut vcpu = FirstVcpu(platform.kernel());
+            memory::prefault(platform.converter(), &mut vcpu, &mut progress).context(PrefaultSnafu)?;
+        }
         let exits = Arc::new(exits);
         let threads = VcpuThreads::start(kvm.take_vcpus(), &exits).context(ThreadsSnafu)?;
         Ok(Machine { threads, exits, serial_input, watchdog, platform, _vm: vm, _ram: ram })
@@ -139,14 +152,9 @@ impl Machine {
         self.platform.simulator().map(|psp| psp.digest())
     }
 
-    /// What conversions have been done so far.
-    pub(crate) fn conversions(&self) -> ConvertStats {
-        self.exits.converter.stats()
-    }
-
-    /// How many accesses of devices to guest memory have been refused.
-    pub(crate) fn refused_accesses(&self) -> u64 {
-        self.exits.converter.memory().refused()
+    /// The one that converts pages: what it counted, and the devices' memory behind it.
+    pub(crate) fn converter(&self) -> &Converter {
+        &self.exits.converter
     }
 
     /// Looks after firmware that checks what it is handed.

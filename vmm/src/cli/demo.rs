@@ -123,8 +123,12 @@ fn launch(
         debug: Some(Box::new(move |line| to.line(format_args!("{:>9}  {:<9} {line}", "", "guest |")))),
         ..DeviceSpec::default()
     };
-    let machine = Machine::launch(host, MachineSpec { plan, kind, devices }, &events)
-        .map_err(failed("launch the guest"))?;
+    let machine = Machine::launch(
+        host,
+        MachineSpec { plan, kind, guest_memfd: false, prefault: None, devices },
+        &events,
+    )
+    .map_err(failed("launch the guest"))?;
     story.step("launch", "memory private, pages measured and loaded, launch closed");
     if let Some(digest) = machine.launched_digest() {
         let digest = Digest384(digest);
@@ -135,7 +139,7 @@ fn launch(
     machine.run();
     let event = receiver.recv_timeout(PATIENCE).unwrap_or(Event::Fault("the guest came to no end".into()));
     story.step("guest", format_args!("{}", ended(&event)));
-    let stats = machine.conversions();
+    let stats = machine.converter().stats();
     story.more(format_args!(
         "{} conversions in {}: {} pages turned shared, {} are private now; {} accesses of devices refused",
         // The launch itself turned memory private first.
@@ -143,7 +147,7 @@ fn launch(
         millis(stats.to_private.time + stats.to_shared.time),
         stats.to_shared.pages,
         stats.private_pages(),
-        machine.refused_accesses()
+        machine.converter().memory().refused()
     ));
     drop(machine);
     let end = broker.end();

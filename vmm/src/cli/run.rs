@@ -197,7 +197,7 @@ impl Life<'_> {
             serial: run.serial(kind)?,
             debug: None,
         };
-        let spec = MachineSpec { plan, kind, devices };
+        let spec = MachineSpec { plan, kind, guest_memfd: false, prefault: None, devices };
         let mut machine =
             Machine::launch(&run.host, spec, events).map_err(|e| format!("cannot launch the guest: {e}"))?;
         story.step("launch", "pages loaded, launch closed");
@@ -220,12 +220,14 @@ impl Life<'_> {
         if let Some(keys) = keys {
             keys.set(None);
         }
-        let stats = machine.conversions();
+        let stats = machine.converter().stats();
         drop(machine);
         if kind.has_evidence() {
             story.more(format_args!(
                 "{} conversions, {} refused, {} pages private at the end",
-                stats.conversions(), stats.refused, stats.private_pages()
+                stats.conversions(),
+                stats.refused,
+                stats.private_pages()
             ));
         }
         // What the guest's other vCPUs still said is about a machine that is gone; signals are not.
