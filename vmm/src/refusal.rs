@@ -15,6 +15,11 @@ impl Refusal {
         Refusal { what: what.to_string(), why: why.to_string(), remedy: remedy.to_string() }
     }
 
+    /// Why it cannot be.
+    pub(crate) fn why(&self) -> &str {
+        &self.why
+    }
+
     /// From a message that is three lines of this form already.
     pub(crate) fn from_lines(message: &str) -> Self {
         let mut lines = message.lines();

@@ -74,6 +74,9 @@ const KVM_CAP_VM_TYPES: u64 = 235;
 const KVM_CAP_MEMORY_ATTRIBUTES: u64 = 233;
 
 impl HostAbilities {
+    /// A host that can do everything: for planning without one.
+    pub const ALL: HostAbilities = HostAbilities { vm_types: u32::MAX, private_memory: true };
+
     /// Asks KVM.
     pub fn read(kvm: &Kvm) -> Self {
         let ask = |cap| u32::try_from(kvm.check_extension_raw(cap)).unwrap_or(0);
@@ -107,12 +110,12 @@ pub struct Choice {
     pub passed_over: Vec<Considered>,
 }
 
-/// Chooses among `able`: the platforms that this guest can be launched on, the best first. The error is
-/// why what was asked for cannot be had.
+/// Chooses the best platform that is asked for, that the host has and that `unable` knows nothing against:
+/// it says why this guest cannot be launched on one. The error is why what was asked for cannot be had.
 pub fn choose(
     request: Request,
     host: HostAbilities,
-    able: &[PlatformKind],
+    unable: impl Fn(PlatformKind) -> Option<String>,
 ) -> Result<Choice, Vec<Considered>> {
     let order =
         [PlatformKind::Snp, PlatformKind::Tdx, PlatformKind::Protected, PlatformKind::Sim, PlatformKind::Off];
@@ -121,14 +124,12 @@ pub fn choose(
         if request != Request::Auto && request != Request::Exactly(kind) {
             continue;
         }
-        let why_not = if !host.has(kind) {
-            lacking(kind)
-        } else if !able.contains(&kind) {
-            unable(kind)
-        } else {
-            return Ok(Choice { kind, passed_over });
+        let why_not = match host.has(kind) {
+            true => unable(kind),
+            false => Some(lacking(kind).to_owned()),
         };
-        passed_over.push(Considered { kind, why_not: why_not.to_owned() });
+        let Some(why_not) = why_not else { return Ok(Choice { kind, passed_over }) };
+        passed_over.push(Considered { kind, why_not });
     }
     Err(passed_over)
 }
@@ -144,17 +145,6 @@ fn lacking(kind: PlatformKind) -> &'static str {
     }
 }
 
-fn unable(kind: PlatformKind) -> &'static str {
-    match kind {
-        PlatformKind::Snp | PlatformKind::Tdx => "this version of cloister cannot launch such guests yet",
-        PlatformKind::Protected => {
-            "this guest would have to ask for every conversion itself, which an ordinary kernel does not"
-        }
-        PlatformKind::Sim => "the simulator has to be asked for by name: it protects nothing",
-        PlatformKind::Off => "this guest needs evidence, and a plain VM has none",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,26 +153,35 @@ mod tests {
     const BARE: HostAbilities = HostAbilities { vm_types: 1, private_memory: false };
     const RICH: HostAbilities = HostAbilities { vm_types: 0b11_0011, private_memory: true };
 
+    /// Able on these, and on no others.
+    fn only(able: &[PlatformKind]) -> impl Fn(PlatformKind) -> Option<String> {
+        move |kind| (!able.contains(&kind)).then(|| format!("not {kind}"))
+    }
+
     #[test]
     fn auto_takes_the_best_and_says_what_it_passed_over() {
-        let choice = choose(Request::Auto, BARE, &[Protected, Sim]).unwrap();
+        let choice = choose(Request::Auto, BARE, only(&[Protected, Sim])).unwrap();
         assert_eq!(choice.kind, Sim);
         assert_eq!(choice.passed_over.iter().map(|c| c.kind).collect::<Vec<_>>(), [Snp, Tdx, Protected]);
-        assert_eq!(choose(Request::Auto, RICH, &[Protected, Sim]).unwrap().kind, Protected);
-        assert_eq!(choose(Request::Auto, RICH, &[Off]).unwrap().kind, Off);
+        assert_eq!(choose(Request::Auto, RICH, only(&[Protected, Sim])).unwrap().kind, Protected);
+        let choice = choose(Request::Auto, RICH, only(&[Tdx, Off])).unwrap();
+        assert_eq!(choice.kind, Tdx);
+        assert_eq!(choice.passed_over, [Considered { kind: Snp, why_not: "not snp".to_owned() }]);
+        assert_eq!(choose(Request::Auto, RICH, only(&[Off])).unwrap().kind, Off);
     }
 
     #[test]
     fn a_platform_asked_for_by_name_is_never_replaced() {
-        let refused = choose(Request::Exactly(Snp), BARE, &[Snp, Sim, Off]).unwrap_err();
+        let refused = choose(Request::Exactly(Snp), BARE, only(&[Snp, Sim, Off])).unwrap_err();
         assert_eq!(refused.len(), 1);
         assert!(refused[0].why_not.contains("SEV-SNP"));
-        assert!(choose(Request::Exactly(Sim), BARE, &[Off]).is_err());
+        assert!(choose(Request::Exactly(Sim), BARE, only(&[Off])).is_err());
+        assert_eq!(choose(Request::Exactly(Snp), HostAbilities::ALL, only(&[Snp])).unwrap().kind, Snp);
     }
 
     #[test]
     fn a_vm_type_without_private_memory_is_not_enough() {
         let host = HostAbilities { vm_types: 2, private_memory: false };
-        assert!(choose(Request::Exactly(Protected), host, &[Protected]).is_err());
+        assert!(choose(Request::Exactly(Protected), host, only(&[Protected])).is_err());
     }
 }

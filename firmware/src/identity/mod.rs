@@ -48,6 +48,26 @@ pub struct IdBlock {
 }
 
 impl IdBlock {
+    /// Reads a block; the error is a version that nobody defined.
+    pub fn parse(block: &[u8; ID_BLOCK_LEN]) -> Result<Self, u32> {
+        let version = u32::from_le_bytes(array(block, 80));
+        if version != VERSION {
+            return Err(version);
+        }
+        Ok(IdBlock {
+            digest: Digest384(array(block, 0)),
+            family_id: array(block, 48),
+            image_id: array(block, 64),
+            guest_svn: u32::from_le_bytes(array(block, 84)),
+            policy: u64::from_le_bytes(array(block, 88)),
+        })
+    }
+
+    /// Whether the page with keys and signatures names an author.
+    pub fn has_author(auth: &[u8; ID_AUTH_LEN]) -> bool {
+        array(auth, at::AUTHOR_KEY_ALGORITHM) != [0; 4]
+    }
+
     /// The block as the platform takes it.
     pub fn bytes(&self) -> [u8; ID_BLOCK_LEN] {
         let mut block = [0; ID_BLOCK_LEN];
@@ -88,6 +108,13 @@ pub struct SignedId {
     pub id_key_digest: Digest384,
     /// AUTHOR_KEY_DIGEST of attestation reports, if there is an author.
     pub author_key_digest: Option<Digest384>,
+}
+
+/// Bytes of a structure, at an offset of this file's.
+fn array<const N: usize>(from: &[u8], at: usize) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&from[at..at + N]);
+    bytes
 }
 
 fn put(to: &mut [u8], at: usize, bytes: &[u8]) {

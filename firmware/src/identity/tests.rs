@@ -110,3 +110,21 @@ fn keys_are_found_behind_curve_parameters_and_strangers_refused() {
     let p256 = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQggUgBaHThlDGXo80G\nWKjU06Yf1LnNUCNTDFef1Dt0SGqhRANCAASd9BGwAf/MEhUf0DTrDVhOeazniuRt\nN89Fo6KuOaAGtbYXBIS1dcgACRJSeuEcDnzBvmwka0E+d+GHIkIOIxz5\n-----END PRIVATE KEY-----\n";
     assert!(matches!(IdKey::from_pem(p256), Err(IdKeyError::NotP384)));
 }
+
+#[test]
+fn a_block_says_what_went_into_it() {
+    let block = IdBlock {
+        digest: Digest384([9; 48]),
+        family_id: [1; 16],
+        image_id: [2; 16],
+        guest_svn: 7,
+        policy: 0xb0000,
+    };
+    assert_eq!(IdBlock::parse(&block.bytes()), Ok(block));
+    let mut other = block.bytes();
+    other[80] = 2;
+    assert_eq!(IdBlock::parse(&other), Err(2));
+    let (id, author) = (IdKey::from_pem(ID_KEY).unwrap(), IdKey::from_pem(SEC1_KEY).unwrap());
+    assert!(IdBlock::has_author(&block.sign(&id, Some(&author)).auth));
+    assert!(!IdBlock::has_author(&block.sign(&id, None).auth));
+}

@@ -19,7 +19,7 @@ use self::boot_info::{BOUNCE_GPA, BOUNCE_PAGES, boot_info};
 use super::attest::{Attestation, BrokerEnd, demo_policy};
 use super::story::{Story, To, memory_map, millis, passed_over};
 use crate::board::{DeviceSpec, Event, Events, Machine, MachineSpec, VsockDevice};
-use crate::config::CocoSpec;
+use crate::config::CocoPlatform;
 use crate::exit;
 use crate::kvm::Host;
 use crate::refusal::Refusal;
@@ -33,7 +33,7 @@ pub(super) struct DemoArgs {
     tamper: bool,
     /// What to launch the guest on
     #[arg(long, value_enum, default_value = "auto", value_name = "PLATFORM")]
-    coco: CocoSpec,
+    coco: CocoPlatform,
     /// The demo's guest [default: cloister-demo-guest beside this program]
     #[arg(long, value_name = "FILE")]
     payload: Option<PathBuf>,
@@ -59,12 +59,8 @@ pub(super) fn main(args: DemoArgs) -> ExitCode {
 fn demo(args: &DemoArgs) -> Result<ExitCode, Refusal> {
     let mut story = Story::begin(To::Stdout);
     let host = Host::open().map_err(|e| Refusal::from_lines(&e.to_string()))?;
-    let choice = choose(
-        args.coco.into(),
-        cloister_coco::launch::HostAbilities::read(&host.kvm),
-        &[PlatformKind::Protected, PlatformKind::Sim],
-    )
-    .map_err(|why| {
+    let abilities = cloister_coco::launch::HostAbilities::read(&host.kvm);
+    let choice = choose(args.coco.into(), abilities, unable).map_err(|why| {
         let why: Vec<_> = why.iter().map(|c| format!("{}: {}", c.kind, c.why_not)).collect();
         Refusal::new("cannot launch the demo as asked", why.join("; "), "use --coco auto or --coco sim")
     })?;
@@ -99,6 +95,16 @@ fn demo(args: &DemoArgs) -> Result<ExitCode, Refusal> {
         }
     }
     launch(&host, choice.kind, story, attestation, &launched, predicted.digest)
+}
+
+/// Where the demo's guest cannot be launched.
+fn unable(kind: PlatformKind) -> Option<String> {
+    match kind {
+        PlatformKind::Protected | PlatformKind::Sim => None,
+        PlatformKind::Snp => Some("the demo's guest has no GHCB driver, which SNP guests need".to_owned()),
+        PlatformKind::Tdx => Some("the demo's guest is no firmware, and TDs start in firmware".to_owned()),
+        PlatformKind::Off => Some("the demo's guest needs evidence, and a plain VM has none".to_owned()),
+    }
 }
 
 /// From here on things are created; what fails is a failure of ours and no longer a refusal.

@@ -35,9 +35,9 @@ const AFTER_HELP: &str = "Exit status: 0 the guest switched itself off (or the c
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Launch a guest
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Predict what a launch will measure to, or explain what one measured to
-    Measure(measure::MeasureArgs),
+    Measure(Box<measure::MeasureArgs>),
     /// Show what is in a firmware image or an IGVM file, and what of it is measured
     Inspect(inspect::InspectArgs),
     /// Plan, measure, launch and attest a small guest that ships with cloister, and tell the story
@@ -59,8 +59,8 @@ pub(crate) fn main() -> ExitCode {
     };
     log(cli.verbose);
     match cli.command {
-        Command::Run(args) => run::main(args),
-        Command::Measure(args) => measure::main(args),
+        Command::Run(args) => run::main(*args),
+        Command::Measure(args) => measure::main(*args),
         Command::Inspect(args) => inspect::main(args),
         Command::Demo(args) => demo::main(args),
     }

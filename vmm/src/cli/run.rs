@@ -1,7 +1,10 @@
 //! `cloister run`: plan, launch and run a guest until it ends.
 
+mod abilities;
 mod check;
 mod firmware;
+mod guest;
+mod identity;
 mod plan;
 mod platform;
 
@@ -19,7 +22,9 @@ use cloister_firmware::measure::Digest384;
 use cloister_firmware::plan::LaunchPlan;
 
 use self::check::Checked;
-use self::plan::{measure, plan};
+use self::plan::plan;
+#[allow(unused_imports)]
+pub(super) use self::plan::{Planned, plan_for};
 use self::platform::choose_platform;
 use super::attest::{Attestation, BrokerEnd, Policy, policy_text};
 use super::story::{Story, To, memory_map, passed_over};
@@ -38,7 +43,7 @@ use crate::terminal::RawTerminal;
 pub(super) struct RunArgs {
     #[command(flatten)]
     spec: VmSpec,
-    /// Read the guest's specification from a TOML file, with the flags' names as keys
+    /// Read the guest's specification from a TOML or JSON file, with the flags' names as keys
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the policy that accepts this very guest, and end
@@ -73,7 +78,14 @@ fn check(config: Option<PathBuf>, flags: VmSpec) -> Result<Checked, Refusal> {
 }
 
 fn print_policy(checked: &Checked) -> Result<(), Refusal> {
-    let choice = choose_platform(checked, None)?;
+    let choice = choose_platform(&checked.guest, None)?;
+    if choice.kind == PlatformKind::Tdx {
+        return Err(Refusal::new(
+            "there is no policy that accepts a TD",
+            "policies are for SNP's reports, and the built-in broker judges no quotes",
+            "get the values for your verifier from `cloister measure tdx`",
+        ));
+    }
     if !choice.kind.has_evidence() {
         return Err(Refusal::new(
             "there is no policy that accepts a plain guest",
@@ -81,8 +93,8 @@ fn print_policy(checked: &Checked) -> Result<(), Refusal> {
             "choose --coco sim (to try it out) or a platform with hardware",
         ));
     }
-    let (plan, _) = plan(checked, choice.kind)?;
-    print!("{}", policy_text(measure(&plan)?, !choice.kind.is_hardware()));
+    let planned = plan(&checked.guest, choice.kind, None)?;
+    print!("{}", policy_text(planned.predicted(), !choice.kind.is_hardware()));
     Ok(())
 }
 
@@ -100,9 +112,10 @@ impl Run {
     fn prepare(checked: Checked) -> Result<Self, Refusal> {
         let host = Host::open().map_err(|e| Refusal::from_lines(&e.to_string()))?;
         checked.check_host(&host)?;
-        let choice = choose_platform(&checked, Some(&host))?;
-        let (plan, firmware) = plan(&checked, choice.kind)?;
-        let predicted = measure(&plan)?;
+        let choice = choose_platform(&checked.guest, Some(&host))?;
+        let planned = plan(&checked.guest, choice.kind, Some(&host))?;
+        let predicted = planned.predicted();
+        let Planned { plan, firmware, .. } = planned;
         Ok(Run { checked, host, choice, plan, firmware, predicted })
     }
 
@@ -120,8 +133,10 @@ impl Run {
                 .loud("SIMULATED secure processor: what this guest attests proves nothing about hardware"),
             PlatformKind::Snp | PlatformKind::Tdx => {}
         }
-        story
-            .step("plan", format_args!("{} vCPUs, {} MiB", self.plan.vcpus.len(), self.checked.memory >> 20));
+        story.step(
+            "plan",
+            format_args!("{} vCPUs, {} MiB", self.plan.vcpus.len(), self.checked.guest.memory >> 20),
+        );
         memory_map(&story, &self.plan);
         if kind.has_evidence() {
             story.more(format_args!("predicted launch digest {}", self.predicted));
@@ -130,7 +145,7 @@ impl Run {
         let events = Events::new(sender);
         let _signals =
             Forwarder::start(events.clone()).map_err(|e| format!("cannot watch for signals: {e}"))?;
-        let stdio = self.checked.console(kind) == ConsoleSpec::Stdio;
+        let stdio = self.checked.guest.console(kind) == ConsoleSpec::Stdio;
         let terminal = if stdio { RawTerminal::enter().map_err(|e| format!("terminal: {e}"))? } else { None };
         let keys = if stdio { Some(keyboard().map_err(|e| format!("standard input: {e}"))?) } else { None };
 
@@ -238,7 +253,7 @@ impl Life<'_> {
 
 impl Run {
     fn serial(&self, kind: PlatformKind) -> Result<Option<Box<dyn Write + Send>>, String> {
-        Ok(match self.checked.console(kind) {
+        Ok(match self.checked.guest.console(kind) {
             ConsoleSpec::Off => None,
             ConsoleSpec::Stdio => Some(Box::new(io::stdout())),
             ConsoleSpec::File(path) => Some(Box::new(append_to(&path)?)),

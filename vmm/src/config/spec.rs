@@ -1,44 +1,23 @@
-//! A guest's specification, as flags and as a TOML file with the same names.
+//! A guest's specification, as flags and as a TOML or JSON file with the same names.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::ValueEnum;
-use cloister_coco::launch::{PlatformKind, Request};
 use serde::Deserialize;
 
-use super::{ConsoleSpec, DiskSpec, FileSpec, Size, VsockSpec};
+use super::coco_keys;
+use super::{CocoSpec, ConsoleSpec, CpuModel, CpuSig, DiskSpec, FileSpec, QuoteService, Size, VsockSpec};
 use crate::refusal::Refusal;
 
-/// What to launch the guest on.
+/// In which form the counters are printed when the guest has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum CocoSpec {
-    /// The best that host and guest allow; says what it chose and why
-    Auto,
-    /// AMD SEV-SNP
-    Snp,
-    /// Intel TDX
-    Tdx,
-    /// KVM's software-protected VM: real private memory, no protection from the host
-    Protected,
-    /// The simulator: every step and every check, software in the hardware's place
-    Sim,
-    /// A plain VM
-    Off,
-}
-
-impl From<CocoSpec> for Request {
-    fn from(spec: CocoSpec) -> Self {
-        match spec {
-            CocoSpec::Auto => Request::Auto,
-            CocoSpec::Snp => Request::Exactly(PlatformKind::Snp),
-            CocoSpec::Tdx => Request::Exactly(PlatformKind::Tdx),
-            CocoSpec::Protected => Request::Exactly(PlatformKind::Protected),
-            CocoSpec::Sim => Request::Exactly(PlatformKind::Sim),
-            CocoSpec::Off => Request::Exactly(PlatformKind::Off),
-        }
-    }
+pub(crate) enum StatsSpec {
+    /// A table for people
+    Text,
+    /// JSON
+    Json,
 }
 
 /// A guest. What a flag says wins over what the file says.
@@ -77,30 +56,51 @@ pub(crate) struct VmSpec {
     /// Where the firmware's log goes
     #[arg(long, value_name = "file=PATH")]
     pub(crate) debug_console: Option<FileSpec>,
-    /// What to launch the guest on [default: auto]
-    #[arg(long, value_enum, value_name = "PLATFORM")]
+    /// What to launch the guest on [default: auto], and keys of that platform (in a file: a table with
+    /// `platform` and the keys)
+    #[arg(long, value_name = "PLATFORM[,KEY=VALUE...]", long_help = coco_keys::help())]
     pub(crate) coco: Option<CocoSpec>,
+    /// CPU model that SNP vCPUs are launched as: EPYC-Milan, EPYC-Genoa, … as QEMU names them. It is part
+    /// of the measurement [default: this host's]
+    #[arg(long, value_name = "MODEL", conflicts_with = "cpu_sig")]
+    pub(crate) cpu_model: Option<CpuModel>,
+    /// The same by its signature (CPUID leaf 1, EAX): 0xa00f11
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cpu_sig: Option<CpuSig>,
+    /// Where TDs get their quotes: the quote generation service
+    #[arg(long, value_name = "unix:PATH|vsock:CID:PORT")]
+    pub(crate) quote_service: Option<QuoteService>,
+    /// Certificates that SNP guests get with their reports: a directory, or a file with the table
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) certs: Option<PathBuf>,
     /// Refuse to run the guest on anything but confidential hardware
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub(crate) require_coco: Option<bool>,
     /// Attest the guest against this policy over vsock and release its secrets
     #[arg(long, value_name = "POLICY")]
     pub(crate) attest: Option<PathBuf>,
+    /// Give the guest all its memory before it starts, instead of page by page as it asks
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) prefault: Option<bool>,
+    /// Print what was converted, and how long it took, when the guest has ended
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", value_name = "FORM")]
+    pub(crate) stats: Option<StatsSpec>,
     /// End when the guest resets, instead of building it anew
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub(crate) no_reboot: Option<bool>,
 }
 
 impl VmSpec {
-    /// Reads a file with the same names as the flags. Unknown keys are errors.
+    /// Reads a file with the same names as the flags: JSON if its name ends in `.json`, else TOML. Unknown
+    /// keys are errors.
     pub(crate) fn read(path: &Path) -> Result<Self, Refusal> {
         let what = || format!("cannot use the configuration {}", path.display());
         let text = std::fs::read_to_string(path)
-            .map_err(|e| Refusal::new(what(), e, "give the path of a readable TOML file"))?;
-        toml::from_str(&text).map_err(|e| {
-            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            let why = format!("line {line}: {}", e.message().replace('\n', " "));
+            .map_err(|e| Refusal::new(what(), e, "give the path of a readable TOML or JSON file"))?;
+        let json = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("json"));
+        let spec = if json { from_json(&text) } else { from_toml(&text) };
+        spec.map_err(|(line, why)| {
+            let why = format!("line {line}: {}", why.replace('\n', " "));
             Refusal::new(what(), why, "mend the line; `cloister run --help` lists the keys")
         })
     }
@@ -119,43 +119,39 @@ impl VmSpec {
             console: self.console.or(under.console),
             debug_console: self.debug_console.or(under.debug_console),
             coco: self.coco.or(under.coco),
+            // Two ways to say one thing.
+            cpu_model: self.cpu_model.or(under.cpu_model.filter(|_| self.cpu_sig.is_none())),
+            cpu_sig: self.cpu_sig.or(under.cpu_sig.filter(|_| self.cpu_model.is_none())),
+            quote_service: self.quote_service.or(under.quote_service),
+            certs: self.certs.or(under.certs),
             require_coco: self.require_coco.or(under.require_coco),
             attest: self.attest.or(under.attest),
+            prefault: self.prefault.or(under.prefault),
+            stats: self.stats.or(under.stats),
             no_reboot: self.no_reboot.or(under.no_reboot),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The line of a mistake, and the mistake.
+type Mistake = (usize, String);
 
-    #[test]
-    fn a_file_and_flags_have_one_schema() {
-        let file: VmSpec = toml::from_str(
-            "kernel = 'k'\nmemory = '1G'\ncpus = 2\ncoco = 'sim'\nno-reboot = true\n\
-             vsock = { cid = 3, path = 's' }\nconsole = 'file=log'\nfirmware = 'f'\n\
-             disk = [{ path = 'd', readonly = true }]\ndebug-console = 'file=log'",
-        )
-        .unwrap();
-        let flags = VmSpec { cpus: Some(4), ..VmSpec::default() };
-        let both = flags.over(file);
-        assert_eq!((both.cpus, both.memory), (Some(4), Some(Size(1 << 30))));
-        assert_eq!(both.coco, Some(CocoSpec::Sim));
-        assert_eq!(both.disk, Some(vec!["path=d,readonly=on".parse().unwrap()]));
-        assert_eq!(both.debug_console, Some(FileSpec("log".into())));
-        assert_eq!(both.console, Some(ConsoleSpec::File("log".into())));
-    }
-
-    #[test]
-    fn unknown_keys_are_errors_with_their_place() {
-        for bad in ["kernal = 'k'", "vsock = { cid = 3, path = 's', uid = 0 }", "memory = 5"] {
-            assert!(toml::from_str::<VmSpec>(bad).is_err(), "{bad}");
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("vm.toml");
-        std::fs::write(&path, "cpus = 1\nkernal = 'k'\n").unwrap();
-        let message = VmSpec::read(&path).unwrap_err().to_string();
-        assert!(message.contains("line 2") && message.contains("kernal"), "{message}");
-    }
+fn from_toml(text: &str) -> Result<VmSpec, Mistake> {
+    toml::from_str(text).map_err(|e| {
+        let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        (before.matches('\n').count() + 1, e.message().to_owned())
+    })
 }
+
+fn from_json(text: &str) -> Result<VmSpec, Mistake> {
+    serde_json::from_str(text).map_err(|e| {
+        // Its message ends with the place, which is told before.
+        let message = e.to_string();
+        let why = message.rsplit_once(" at line ").map_or(message.as_str(), |(why, _)| why);
+        (e.line(), why.to_owned())
+    })
+}
+
+#[cfg(test)]
+#[path = "spec_tests.rs"]
+mod tests;

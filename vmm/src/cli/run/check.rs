@@ -3,35 +3,39 @@
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use cloister_coco::launch::PlatformKind;
 use cloister_devices::virtio::dev::blk::Disk;
 
+use super::guest::Guest;
 use crate::cli::attest::{self, Policy};
-use crate::config::{CocoSpec, ConsoleSpec, DiskSpec, FileSpec, Size, VmSpec, VsockSpec};
+use crate::config::{CocoPlatform, DiskSpec, FileSpec, QuoteService, StatsSpec, VmSpec, VsockSpec};
 use crate::kvm::Host;
 use crate::refusal::Refusal;
 
-/// A specification with its defaults filled in and its mistakes found.
+/// A specification with its defaults filled in and its mistakes found, those about this host too.
 pub(super) struct Checked {
-    /// There is firmware, a kernel, or both.
-    pub(super) firmware: Option<PathBuf>,
-    pub(super) kernel: Option<PathBuf>,
-    pub(super) initrd: Option<PathBuf>,
-    pub(super) cmdline: String,
-    pub(super) memory: u64,
-    pub(super) cpus: u32,
+    pub(super) guest: Guest,
     pub(super) vsock: Option<VsockSpec>,
     pub(super) disks: Vec<Disk>,
     pub(super) debug_console: Option<PathBuf>,
-    pub(super) coco: CocoSpec,
-    pub(super) require_coco: bool,
     pub(super) no_reboot: bool,
     pub(super) policy: Option<Policy>,
-    console: Option<ConsoleSpec>,
+    /// Where TDs get their quotes.
+    #[allow(dead_code)]
+    pub(super) quote_service: Option<QuoteService>,
+    /// Certificates for SNP guests: a directory or a file, which is there.
+    #[allow(dead_code)]
+    pub(super) certs: Option<PathBuf>,
+    /// Give the guest all its memory before it starts.
+    #[allow(dead_code)]
+    pub(super) prefault: bool,
+    /// Print counters at the end.
+    #[allow(dead_code)]
+    pub(super) stats: Option<StatsSpec>,
+    /// A plain guest's memory comes from guest_memfd.
+    #[allow(dead_code)]
+    pub(super) guest_memfd: bool,
 }
 
-/// 8-bit APIC ids, of which 255 is the broadcast.
-const MAX_CPUS: u32 = 254;
 /// CIDs 0 to 2 are the hypervisor, loopback and host; all ones means any (virtio 1.3, 5.10.4).
 const FIRST_CID: u32 = 3;
 /// Longest path of a Unix socket (`sun_path` of unix(7), with its NUL), less room for `_4226`.
@@ -39,11 +43,9 @@ const SOCKET_PATH_MAX: usize = 107 - 11;
 
 impl Checked {
     pub(super) fn new(spec: VmSpec) -> Result<Self, Refusal> {
-        check_boot(&spec)?;
-        let Size(memory) = spec.memory.unwrap_or(Size(512 << 20));
-        let cpus = spec.cpus.unwrap_or(1);
-        check_cpus(cpus)?;
-        check_memory(memory)?;
+        let guest = Guest::new(&spec)?;
+        check_memory(guest.memory)?;
+        check_services(&spec, guest.platform)?;
         if let Some(vsock) = &spec.vsock {
             check_vsock(vsock)?;
         }
@@ -64,67 +66,58 @@ impl Checked {
             (None, _) => None,
         };
         Ok(Checked {
-            firmware: spec.firmware,
-            kernel: spec.kernel,
-            initrd: spec.initrd,
-            cmdline: spec.cmdline.unwrap_or_default(),
-            memory,
-            cpus,
+            guest,
             vsock: spec.vsock,
             disks,
             debug_console: spec.debug_console.map(|FileSpec(path)| path),
-            coco: spec.coco.unwrap_or(CocoSpec::Auto),
-            require_coco: spec.require_coco.unwrap_or(false),
             no_reboot: spec.no_reboot.unwrap_or(false),
             policy,
-            console: spec.console,
+            quote_service: spec.quote_service,
+            certs: spec.certs,
+            prefault: spec.prefault.unwrap_or(false),
+            stats: spec.stats,
+            guest_memfd: spec.coco.is_some_and(|coco| coco.guest_memfd == Some(true)),
         })
     }
 
     /// What depends on the host's KVM.
     pub(super) fn check_host(&self, host: &Host) -> Result<(), Refusal> {
         let most = host.kvm.get_max_vcpus();
-        if self.cpus as usize > most {
+        if self.guest.cpus as usize > most {
             return Err(Refusal::new(
-                format_args!("cannot give the guest {} vCPUs", self.cpus),
+                format_args!("cannot give the guest {} vCPUs", self.guest.cpus),
                 format_args!("this host's KVM allows {most}"),
                 format_args!("ask for at most {most}: --cpus {most}"),
             ));
         }
         Ok(())
     }
-
-    /// Where the serial console goes on a platform. A confidential guest's output is not for the host
-    /// to see, unless it was asked for.
-    pub(super) fn console(&self, kind: PlatformKind) -> ConsoleSpec {
-        match (&self.console, kind) {
-            (Some(console), _) => console.clone(),
-            (None, PlatformKind::Off) => ConsoleSpec::Stdio,
-            (None, _) => ConsoleSpec::Off,
-        }
-    }
 }
 
-/// Whether there is something to boot, and somebody to take what comes with it.
-fn check_boot(spec: &VmSpec) -> Result<(), Refusal> {
-    if spec.kernel.is_some() {
-        return Ok(());
+/// Services that the guest would never be asked about.
+fn check_services(spec: &VmSpec, platform: CocoPlatform) -> Result<(), Refusal> {
+    use CocoPlatform::{Auto, Snp, Tdx};
+    let useless = |flag: &str, of: &str| {
+        Refusal::new(
+            format_args!("{flag} with --coco {platform}"),
+            format_args!("only guests on {of} ask for it"),
+            format_args!("leave {flag} away, or choose --coco {of}"),
+        )
+    };
+    if spec.quote_service.is_some() && !matches!(platform, Auto | Tdx) {
+        return Err(useless("--quote-service", "tdx"));
     }
-    if spec.firmware.is_none() {
-        return Err(Refusal::new(
-            "no kernel to boot",
-            "neither --kernel nor --firmware, nor the configuration, names anything",
-            "give a bzImage or an uncompressed ELF: --kernel vmlinuz",
-        ));
+    if spec.certs.is_some() && !matches!(platform, Auto | Snp) {
+        return Err(useless("--certs", "snp"));
     }
-    for (flag, given) in [("--initrd", spec.initrd.is_some()), ("--cmdline", spec.cmdline.is_some())] {
-        if given {
-            return Err(Refusal::new(
-                format_args!("{flag} without --kernel"),
-                "firmware that boots from a disk takes both from there",
-                "add --kernel vmlinuz, or leave it away",
-            ));
-        }
+    if let Some(path) = &spec.certs {
+        path.metadata().map_err(|e| {
+            Refusal::new(
+                format_args!("cannot use the certificates {}", path.display()),
+                e,
+                "give a directory with vcek, ask and ark, or a file with the table",
+            )
+        })?;
     }
     Ok(())
 }
@@ -141,22 +134,8 @@ fn check_disk(disk: &DiskSpec) -> Result<Disk, Refusal> {
     Disk::open_read_only(&disk.path).map_err(|e| Refusal::new(what, e, "give the path of a raw disk image"))
 }
 
-fn check_cpus(cpus: u32) -> Result<(), Refusal> {
-    if (1..=MAX_CPUS).contains(&cpus) {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        format_args!("cannot give the guest {cpus} vCPUs"),
-        format_args!("a guest has between 1 and {MAX_CPUS}"),
-        "choose a number in between: --cpus 2",
-    ))
-}
-
 fn check_memory(memory: u64) -> Result<(), Refusal> {
     let what = format!("cannot give the guest {} MiB of memory", memory >> 20);
-    if memory == 0 {
-        return Err(Refusal::new(what, "a guest without memory cannot boot", "give it some: --memory 512M"));
-    }
     match host_memory() {
         Some(total) if memory > total => Err(Refusal::new(
             what,
@@ -221,6 +200,7 @@ fn check_free(path: &Path) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Size;
 
     fn spec(f: impl FnOnce(&mut VmSpec)) -> Result<Checked, Refusal> {
         let mut spec = VmSpec { kernel: Some("k".into()), ..VmSpec::default() };
@@ -239,24 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn firmware_needs_no_kernel_but_what_comes_with_a_kernel_does() {
-        let firmware = |s: &mut VmSpec| (s.kernel, s.firmware) = (None, Some("f".into()));
-        assert!(spec(firmware).is_ok());
-        assert!(spec(|s| s.firmware = Some("f".into())).is_ok());
-        let initrd = |s: &mut VmSpec| (firmware(s), s.initrd = Some("i".into())).1;
-        assert!(refusal(initrd).contains("--initrd without --kernel"));
-        let cmdline = |s: &mut VmSpec| (firmware(s), s.cmdline = Some(String::new())).1;
-        assert!(refusal(cmdline).contains("--cmdline without --kernel"));
-    }
-
-    #[test]
     fn mistakes_are_found_before_anything_is_made() {
         assert!(spec(|_| ()).is_ok());
-        assert!(refusal(|s| s.kernel = None).contains("no kernel"));
-        assert!(refusal(|s| s.cpus = Some(0)).contains("between 1 and 254"));
-        assert!(refusal(|s| s.cpus = Some(255)).contains("between 1 and 254"));
-        assert!(refusal(|s| s.memory = Some(Size(0))).contains("without memory"));
-        assert!(refusal(|s| s.memory = Some(Size(1 << 50))).contains("this host has"));
+        assert!(refusal(|s| s.kernel = None).contains("no kernel"), "the guest is checked too");
+        assert!(refusal(|s| s.memory = Some(Size(16 << 40))).contains("this host has"));
         assert!(refusal(|s| s.attest = Some("p".into())).contains("--attest without --vsock"));
         assert!(refusal(|s| s.disk = disk("path=/dev/null,readonly=on")).contains("neither a regular"));
         assert!(refusal(|s| s.disk = disk("path=d")).contains("add readonly=on"));
@@ -278,11 +244,23 @@ mod tests {
     }
 
     #[test]
-    fn a_confidential_guest_has_no_console_unless_asked_for() {
-        let checked = spec(|_| ()).unwrap_or_else(|r| panic!("{r}"));
-        assert_eq!(checked.console(PlatformKind::Sim), ConsoleSpec::Off);
-        assert_eq!(checked.console(PlatformKind::Off), ConsoleSpec::Stdio);
-        let asked = spec(|s| s.console = Some(ConsoleSpec::Stdio)).unwrap_or_else(|r| panic!("{r}"));
-        assert_eq!(asked.console(PlatformKind::Sim), ConsoleSpec::Stdio);
+    fn services_are_for_guests_that_ask_for_them() {
+        let service = || Some("vsock:2:4050".parse().unwrap());
+        let platform = |s: &mut VmSpec, p: CocoPlatform| s.coco = Some(p.into());
+        let on = |p| refusal(move |s| (platform(s, p), s.quote_service = service()).1);
+        assert!(on(CocoPlatform::Snp).contains("--quote-service with --coco snp"));
+        assert!(on(CocoPlatform::Off).contains("only guests on tdx"));
+        assert!(spec(|s| (platform(s, CocoPlatform::Tdx), s.quote_service = service()).1).is_ok());
+        assert!(spec(|s| s.quote_service = service()).is_ok(), "auto may choose tdx");
+
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().to_owned();
+        assert!(spec(|s| (platform(s, CocoPlatform::Snp), s.certs = Some(here.clone())).1).is_ok());
+        let gone = Some(here.join("none"));
+        assert!(refusal(|s| s.certs = gone).contains("cannot use the certificates"));
+        assert!(
+            refusal(|s| (platform(s, CocoPlatform::Tdx), s.certs = Some(here)).1)
+                .contains("only guests on snp")
+        );
     }
 }

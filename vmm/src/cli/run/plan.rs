@@ -1,53 +1,118 @@
-//! From a checked specification to the launch plan.
+//! From a guest's specification to its launch plan, and what that will measure to.
 
 use std::path::PathBuf;
 
 use cloister_coco::launch::PlatformKind;
 use cloister_firmware::acpi;
-use cloister_firmware::measure::{Digest384, measure_snp};
-use cloister_firmware::plan::{
-    Identity, ImageFile, InitialPrivacy, LaunchPlan, LinuxBoot, SnpPages, plan_linux,
-};
+use cloister_firmware::measure::{Digest384, Measurement, Passes, measure_snp, measure_tdx};
+use cloister_firmware::plan::{ImageFile, InitialPrivacy, LaunchPlan, LinuxBoot, SnpPages, plan_linux};
+use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 
-use super::check::Checked;
 use super::firmware;
+use super::guest::Guest;
+use super::identity::check_digest;
 use crate::board::FirmwareSpec;
 use crate::cli::demo::SIGNATURE;
-use crate::config::ConsoleSpec;
+use crate::config::{ConsoleSpec, VmSpec};
+use crate::kvm::Host;
 use crate::refusal::Refusal;
 
-/// The plan, and what the guest's firmware is told if it has one.
-pub(super) fn plan(
-    checked: &Checked,
-    kind: PlatformKind,
-) -> Result<(LaunchPlan, Option<FirmwareSpec>), Refusal> {
-    if let Some(path) = &checked.firmware {
-        return firmware::plan(checked, path, kind).map(|(plan, told)| (plan, Some(told)));
-    }
-    let Some(kernel) = &checked.kernel else {
-        return Err(Refusal::new("nothing to boot", "neither firmware nor a kernel", "give one of them"));
-    };
-    plan_kernel(checked, kernel, kind).map(|plan| (plan, None))
+/// A guest as it will be launched on one platform.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Planned {
+    /// The platform.
+    #[allow(dead_code)]
+    pub(in crate::cli) kind: PlatformKind,
+    /// What is launched.
+    pub(in crate::cli) plan: LaunchPlan,
+    /// What the guest's firmware is told, if it has one.
+    pub(in crate::cli) firmware: Option<FirmwareSpec>,
+    /// What it will measure to, step by step: SNP's launch digest or TDX's MRTD. A plain guest's is that
+    /// of the same plan under SNP, and nothing will prove it.
+    pub(in crate::cli) measurement: Measurement,
 }
 
-fn plan_kernel(checked: &Checked, kernel: &PathBuf, kind: PlatformKind) -> Result<LaunchPlan, Refusal> {
+impl Planned {
+    /// The launch digest, or MRTD.
+    pub(in crate::cli) fn predicted(&self) -> Digest384 {
+        self.measurement.digest
+    }
+}
+
+/// Plans the guest of `spec` for a platform without looking at any host: the very plan that `run` launches.
+#[allow(dead_code)]
+pub(in crate::cli) fn plan_for(spec: &VmSpec, kind: PlatformKind) -> Result<Planned, Refusal> {
+    plan(&Guest::new(spec)?, kind, None)
+}
+
+/// The same for a guest that is checked already; what was left open is as `host` has it.
+pub(super) fn plan(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<Planned, Refusal> {
+    let signature = signature(guest, kind, host)?;
+    let (plan, firmware) = match (&guest.firmware, &guest.kernel) {
+        (Some(path), _) => {
+            firmware::plan(guest, path, kind, signature).map(|(plan, told)| (plan, Some(told)))?
+        }
+        (None, Some(kernel)) => (plan_kernel(guest, kernel, kind, signature)?, None),
+        (None, None) => {
+            return Err(Refusal::new("nothing to boot", "neither firmware nor a kernel", "give one of them"));
+        }
+    };
+    let measurement = measure(&plan, kind)?;
+    if kind.has_evidence() {
+        check_digest(&plan.identity, measurement.digest)?;
+    }
+    Ok(Planned { kind, plan, firmware, measurement })
+}
+
+/// The CPU signature that SNP vCPUs start with. Everything else takes the same on every host.
+fn signature(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<u32, Refusal> {
+    if let Some(signature) = guest.signature {
+        return Ok(signature);
+    }
+    if kind != PlatformKind::Snp {
+        return Ok(SIGNATURE);
+    }
+    host.and_then(host_signature).ok_or_else(|| {
+        Refusal::new(
+            "neither --cpu-model nor --cpu-sig is given",
+            "every SNP vCPU starts with the signature of its CPU in RDX, so it is measured, and here is no \
+             SNP host whose signature could be taken",
+            "give the model, such as --cpu-model EPYC-Milan, or the host's CPUID leaf 1, EAX, as --cpu-sig",
+        )
+    })
+}
+
+/// The signature that this host's vCPUs see: CPUID leaf 1, EAX.
+fn host_signature(host: &Host) -> Option<u32> {
+    let cpuid = host.kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).ok()?;
+    cpuid.as_slice().iter().find(|e| e.function == 1).map(|e| e.eax)
+}
+
+/// A kernel that is started by us, not by firmware.
+fn plan_kernel(
+    guest: &Guest,
+    kernel: &PathBuf,
+    kind: PlatformKind,
+    signature: u32,
+) -> Result<LaunchPlan, Refusal> {
+    super::abilities::without_firmware(kind)?;
     let what = "cannot plan the guest";
     let refuse =
         |e: &dyn std::fmt::Display| Refusal::from_message(what, &e.to_string(), "mend that and try again");
     let open = |path: &PathBuf| ImageFile::open(path).map_err(|e| refuse(&e));
-    let serial = checked.console(kind) != ConsoleSpec::Off;
+    let serial = guest.console(kind) != ConsoleSpec::Off;
     let serial = serial.then_some(acpi::SerialPort::COM1);
-    let tables = acpi::AcpiSpec { serial, ..acpi::AcpiSpec::new(checked.cpus) };
+    let tables = acpi::AcpiSpec { serial, ..acpi::AcpiSpec::new(guest.cpus) };
     let tables = acpi::build(&tables).map_err(|e| refuse(&e))?;
     let boot = LinuxBoot {
         kernel: open(kernel)?,
-        initrd: checked.initrd.as_ref().map(open).transpose()?,
-        cmdline: checked.cmdline.clone(),
-        memory: checked.memory,
-        vcpus: checked.cpus,
-        signature: SIGNATURE,
+        initrd: guest.initrd.as_ref().map(open).transpose()?,
+        cmdline: guest.cmdline.clone(),
+        memory: guest.memory,
+        vcpus: guest.cpus,
+        signature,
         acpi: tables,
-        identity: Identity::default(),
+        identity: guest.identity.clone(),
         // An ordinary kernel cannot know of the simulator: it would never share what its devices need.
         initial: InitialPrivacy::Shared,
         snp_pages: if kind.has_evidence() { SnpPages::Reserved } else { SnpPages::Absent },
@@ -56,10 +121,10 @@ fn plan_kernel(checked: &Checked, kernel: &PathBuf, kind: PlatformKind) -> Resul
     plan_linux(boot).map_err(|e| refuse(&e))
 }
 
-/// The launch digest that the plan will give.
-pub(super) fn measure(plan: &LaunchPlan) -> Result<Digest384, Refusal> {
-    let measured = measure_snp(plan);
-    measured
-        .map(|m| m.digest)
-        .map_err(|e| Refusal::new("cannot measure the plan", e, "see that the files can be read"))
+fn measure(plan: &LaunchPlan, kind: PlatformKind) -> Result<Measurement, Refusal> {
+    let measured = match kind {
+        PlatformKind::Tdx => measure_tdx(plan, Passes::Single),
+        _ => measure_snp(plan),
+    };
+    measured.map_err(|e| Refusal::new("cannot measure the plan", e, "see that the files can be read"))
 }

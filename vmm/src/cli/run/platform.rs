@@ -1,27 +1,30 @@
-//! Which platform the guest is launched on, as the operator asked and the host allows.
+//! Which platform the guest is launched on, as the operator asked, the guest can, and the host allows.
 
 use cloister_coco::launch::{Choice, HostAbilities, PlatformKind, Request, choose};
 
-use super::check::Checked;
-use crate::config::CocoSpec;
+use super::abilities::can_launch;
+use super::guest::Guest;
+use crate::config::CocoPlatform;
 use crate::kvm::Host;
 use crate::refusal::Refusal;
 
-/// Chooses; without a host, platforms that need none can still be planned for.
-pub(super) fn choose_platform(checked: &Checked, host: Option<&Host>) -> Result<Choice, Refusal> {
-    let able = [PlatformKind::Sim, PlatformKind::Off];
-    // A platform by name that needs nothing of the host is planned without looking at it.
-    let abilities = match (host, checked.coco.into()) {
+/// Chooses. Without a host, a platform by name is taken without looking at one.
+pub(super) fn choose_platform(guest: &Guest, host: Option<&Host>) -> Result<Choice, Refusal> {
+    let request = Request::from(guest.platform);
+    // What the guest lacks, it lacks on every host: say that first.
+    if let Request::Exactly(kind) = request {
+        can_launch(guest, kind)?;
+    }
+    let abilities = match (host, request) {
         (Some(host), _) => HostAbilities::read(&host.kvm),
         (None, Request::Auto) => {
             let host = Host::open().map_err(|e| Refusal::from_lines(&e.to_string()))?;
             HostAbilities::read(&host.kvm)
         }
-        (None, _) => HostAbilities::default(),
+        (None, Request::Exactly(_)) => HostAbilities::ALL,
     };
-    // The simulator is never chosen for an operator who did not ask for it.
-    let able: &[PlatformKind] = if checked.coco == CocoSpec::Auto { &able[1..] } else { &able };
-    let choice = choose(checked.coco.into(), abilities, able).map_err(|why| {
+    let unable = |kind| why_not(guest, kind);
+    let choice = choose(request, abilities, unable).map_err(|why| {
         let why: Vec<_> = why.iter().map(|c| format!("{}: {}", c.kind, c.why_not)).collect();
         Refusal::new(
             "cannot launch the guest on the platform asked for",
@@ -29,12 +32,28 @@ pub(super) fn choose_platform(checked: &Checked, host: Option<&Host>) -> Result<
             "use --coco sim to try it out, --coco off for a plain VM, or another host",
         )
     })?;
-    if checked.require_coco && !choice.kind.is_hardware() {
+    if guest.require_coco && !choice.kind.is_hardware() {
+        let passed_over: Vec<_> =
+            choice.passed_over.iter().map(|c| format!("; not {}: {}", c.kind, c.why_not)).collect();
         return Err(Refusal::new(
             format_args!("--require-coco: the guest would run on `{}`", choice.kind),
-            "that is no confidential hardware",
+            format_args!("that is no confidential hardware{}", passed_over.concat()),
             "run on a host with SEV-SNP or TDX, or leave --require-coco away",
         ));
     }
     Ok(choice)
+}
+
+/// Why this guest is not launched on `kind`.
+fn why_not(guest: &Guest, kind: PlatformKind) -> Option<String> {
+    let auto = guest.platform == CocoPlatform::Auto;
+    match kind {
+        PlatformKind::Sim if auto => {
+            Some("the simulator has to be asked for by name: it protects nothing".to_owned())
+        }
+        PlatformKind::Tdx if auto && guest.attested => {
+            Some("the built-in broker (--attest) judges SNP's reports, and not TDX's quotes".to_owned())
+        }
+        _ => can_launch(guest, kind).err().map(|refusal| refusal.why().to_owned()),
+    }
 }
