@@ -8,10 +8,11 @@ mod platform;
 mod prefault;
 mod simulated;
 mod snp;
+mod tdx;
 mod vm;
 
 pub use choice::{Choice, Considered, HostAbilities, PlatformKind, Request, choose};
-pub use kernel::{Kernel, KvmKernel, LaunchKernel};
+pub use kernel::{Kernel, KvmKernel, LaunchKernel, Trace};
 pub use platform::{Ground, Platform, PlatformError, VcpuStart, platform};
 pub use prefault::FirstVcpu;
 pub use vm::IOAPIC_PINS;

@@ -10,10 +10,12 @@ use super::kernel::Kernel;
 use super::plain::Plain;
 use super::simulated::Simulated;
 use super::snp::Snp;
+use super::tdx::Tdx;
 use super::{PlatformKind, vm};
 use crate::memory::{ConvertError, Converter, GuestRam, PAGE_SIZE, RamError, Target};
 use crate::sim::SimPsp;
 use crate::snp::{LaunchError, TooManyLeaves};
+use crate::tdx::{Td, TdxLaunchError};
 
 /// What a platform is built on.
 #[derive(Clone)]
@@ -113,11 +115,20 @@ pub enum PlatformError {
         /// The platform asked for.
         kind: PlatformKind,
     },
-    /// The platform was chosen by name, and this version cannot launch it.
-    #[snafu(display("{kind} guests cannot be launched by this version"))]
-    Unsupported {
-        /// Which platform.
-        kind: PlatformKind,
+    /// A step of a TD's launch was refused.
+    #[snafu(display("{source}"))]
+    Td {
+        /// The refusal.
+        source: TdxLaunchError,
+    },
+    /// The plan does not say where a TD's hand-off blocks are.
+    #[snafu(display("the plan has no hand-off blocks for a TD: it is not for TDX firmware"))]
+    NoHob,
+    /// A CPUID table is longer than KVM takes.
+    #[snafu(display("a table for KVM: {source:?}"))]
+    Table {
+        /// The cause.
+        source: vmm_sys_util::fam::Error,
     },
 }
 
@@ -151,6 +162,11 @@ pub trait Platform: Send + Sync {
     /// The one that converts pages, and through it the devices' memory.
     fn converter(&self) -> &Arc<Converter>;
 
+    /// The TD, under TDX.
+    fn td(&self) -> Option<&Td> {
+        None
+    }
+
     /// The simulator, where there is one beside the kernel.
     fn simulator(&self) -> Option<&Arc<SimPsp>> {
         None
@@ -171,7 +187,7 @@ pub fn platform(
         PlatformKind::Sim => Ok(Box::new(Simulated::open(ground, plan)?)),
         PlatformKind::Protected => Ok(Box::new(Simulated::open_protected(ground, plan)?)),
         PlatformKind::Snp => Ok(Box::new(Snp::open(ground, plan)?)),
-        PlatformKind::Tdx => UnsupportedSnafu { kind }.fail(),
+        PlatformKind::Tdx => Ok(Box::new(Tdx::open(ground, plan)?)),
     }
 }
 

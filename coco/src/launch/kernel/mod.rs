@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! launch steps ──▶ Kernel ──▶ trace, if one is asked for
-//!                    └──────▶ LaunchKernel: KvmKernel (the kernel), DryKernel (rules and simulators,
-//!                                           no descriptor of KVM's is opened)
+//!                    └──────▶ LaunchKernel: KvmKernel (the kernel)
 //! ```
 
 mod call;
+mod decode;
+mod decode_sev;
+mod decode_tdx;
+mod errno_name;
 mod real;
+mod trace;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +28,9 @@ use crate::tdx::TdxIoctl;
 use crate::tdx::abi::TdxCmd;
 
 pub use call::{Call, On};
+use errno_name::errno_name;
 pub use real::KvmKernel;
+pub use trace::Trace;
 
 /// An error number (include/uapi/asm-generic/errno.h), positive.
 pub type Errno = i32;
@@ -45,12 +51,18 @@ pub trait LaunchKernel: Send + Sync {
 #[derive(Clone)]
 pub struct Kernel {
     beneath: Arc<dyn LaunchKernel>,
+    trace: Option<Arc<Trace>>,
 }
 
 impl Kernel {
     /// Speaks to `beneath`.
     pub fn new(beneath: Arc<dyn LaunchKernel>) -> Self {
-        Kernel { beneath }
+        Kernel { beneath, trace: None }
+    }
+
+    /// The same, with everything written down in `trace`, if there is one.
+    pub fn traced(self, trace: Option<Arc<Trace>>) -> Self {
+        Kernel { trace, ..self }
     }
 
     /// One ioctl.
@@ -59,7 +71,19 @@ impl Kernel {
     }
 
     fn raw(&self, on: On, call: &mut Call<'_>) -> Result<i32, Errno> {
-        self.beneath.call(on, call)
+        self.recorded(on, call, |call| self.beneath.call(on, call))
+    }
+
+    fn recorded(
+        &self,
+        on: On,
+        call: &mut Call<'_>,
+        make: impl FnOnce(&mut Call<'_>) -> Result<i32, Errno>,
+    ) -> Result<i32, Errno> {
+        match &self.trace {
+            Some(trace) => trace.record(on, call, make),
+            None => make(call),
+        }
     }
 
     /// Opens `/dev/sev`.
@@ -193,18 +217,23 @@ impl Kernel {
 
     /// A command for the simulated secure processor `psp`, which stands beside the kernel and not in it.
     pub(crate) fn simulated<'a>(&'a self, psp: &'a dyn SevIoctl) -> impl SevIoctl + 'a {
-        Beside { psp }
+        Beside { kernel: self, psp }
     }
 }
 
 /// The simulated secure processor, and the kernel that it stands beside.
 struct Beside<'a> {
+    kernel: &'a Kernel,
     psp: &'a dyn SevIoctl,
 }
 
 impl SevIoctl for Beside<'_> {
     fn encrypt_op(&self, cmd: &mut SevCmd) -> Result<(), Errno> {
-        self.psp.encrypt_op(cmd)
+        let make = |call: &mut Call<'_>| match call {
+            Call::Sev(cmd) => self.psp.encrypt_op(cmd).map(|()| 0),
+            _ => Err(libc::EINVAL),
+        };
+        self.kernel.recorded(On::Simulator, &mut Call::Sev(cmd), make).map(drop)
     }
 }
 
