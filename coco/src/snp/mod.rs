@@ -5,8 +5,10 @@
 //! ([`crate::sim::SimPsp`]), which stands beneath the same ioctl structs.
 
 pub mod abi;
+pub mod certs;
 mod cpuid_page;
 mod launch;
+pub mod termination;
 
 pub use cpuid_page::{TooManyLeaves, cpuid_page};
 pub use launch::{LaunchError, SevIoctl, SnpLaunch};
