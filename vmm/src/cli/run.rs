@@ -7,6 +7,8 @@ mod guest;
 mod identity;
 mod plan;
 mod platform;
+#[cfg(test)]
+mod test_files;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -92,3 +92,7 @@ fn converts_nothing(kind: PlatformKind, remedy: &str) -> Refusal {
         remedy,
     )
 }
+
+#[cfg(test)]
+#[path = "abilities_tests.rs"]
+mod tests;

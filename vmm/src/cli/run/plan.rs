@@ -8,6 +8,7 @@ use cloister_firmware::measure::{Digest384, Measurement, Passes, measure_snp, me
 use cloister_firmware::plan::{ImageFile, InitialPrivacy, LaunchPlan, LinuxBoot, SnpPages, plan_linux};
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 
+use super::abilities::without_firmware;
 use super::firmware;
 use super::guest::Guest;
 use super::identity::check_digest;
@@ -47,6 +48,9 @@ pub(in crate::cli) fn plan_for(spec: &VmSpec, kind: PlatformKind) -> Result<Plan
 
 /// The same for a guest that is checked already; what was left open is as `host` has it.
 pub(super) fn plan(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<Planned, Refusal> {
+    if guest.firmware.is_none() {
+        without_firmware(kind)?;
+    }
     let signature = signature(guest, kind, host)?;
     let (plan, firmware) = match (&guest.firmware, &guest.kernel) {
         (Some(path), _) => {
@@ -95,7 +99,6 @@ fn plan_kernel(
     kind: PlatformKind,
     signature: u32,
 ) -> Result<LaunchPlan, Refusal> {
-    super::abilities::without_firmware(kind)?;
     let what = "cannot plan the guest";
     let refuse =
         |e: &dyn std::fmt::Display| Refusal::from_message(what, &e.to_string(), "mend that and try again");
@@ -128,3 +131,7 @@ fn measure(plan: &LaunchPlan, kind: PlatformKind) -> Result<Measurement, Refusal
     };
     measured.map_err(|e| Refusal::new("cannot measure the plan", e, "see that the files can be read"))
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -57,3 +57,7 @@ fn why_not(guest: &Guest, kind: PlatformKind) -> Option<String> {
         _ => can_launch(guest, kind).err().map(|refusal| refusal.why().to_owned()),
     }
 }
+
+#[cfg(test)]
+#[path = "platform_tests.rs"]
+mod tests;
