@@ -21,5 +21,5 @@ pub(crate) use debug_ports::printable;
 pub(crate) use event::{Event, Events};
 pub(crate) use firmware::FirmwareSpec;
 pub(crate) use handover::Handover;
-pub(crate) use machine::{DeviceSpec, Machine, MachineSpec, VsockDevice};
+pub(crate) use machine::{DeviceSpec, Machine, MachineSpec, ProgressSink, VsockDevice};
 pub(crate) use watchdog::Watchdog;

@@ -4,6 +4,7 @@ mod attest;
 mod demo;
 mod inspect;
 mod measure;
+mod progress;
 mod run;
 mod story;
 

@@ -7,6 +7,7 @@ mod guest;
 mod identity;
 mod plan;
 mod platform;
+mod stats;
 #[cfg(test)]
 mod test_files;
 
@@ -28,12 +29,14 @@ use self::plan::plan;
 #[allow(unused_imports)]
 pub(super) use self::plan::{Planned, plan_for};
 use self::platform::choose_platform;
+use self::stats::MemoryReport;
 use super::attest::{Attestation, BrokerEnd, Policy, policy_text};
+use super::progress;
 use super::story::{Story, To, memory_map, passed_over};
 use crate::board::{
     DeviceSpec, Event, Events, FirmwareSpec, Machine, MachineSpec, VsockDevice, Watchdog, printable,
 };
-use crate::config::{ConsoleSpec, VmSpec};
+use crate::config::{ConsoleSpec, StatsSpec, VmSpec};
 use crate::exit;
 use crate::kvm::Host;
 use crate::refusal::Refusal;
@@ -214,7 +217,9 @@ impl Life<'_> {
             serial: run.serial(kind)?,
             debug: None,
         };
-        let spec = MachineSpec { plan, kind, guest_memfd: false, prefault: None, devices };
+        let prefault = run.checked.prefault.then(|| progress::bar("prefault"));
+        let guest_memfd = run.checked.guest_memfd;
+        let spec = MachineSpec { plan, kind, guest_memfd, prefault, devices };
         let mut machine =
             Machine::launch(&run.host, spec, events).map_err(|e| format!("cannot launch the guest: {e}"))?;
         story.step("launch", "pages loaded, launch closed");
@@ -237,15 +242,20 @@ impl Life<'_> {
         if let Some(keys) = keys {
             keys.set(None);
         }
-        let stats = machine.converter().stats();
+        let report = MemoryReport::of(machine.converter());
         drop(machine);
         if kind.has_evidence() {
             story.more(format_args!(
                 "{} conversions, {} refused, {} pages private at the end",
-                stats.conversions(),
-                stats.refused,
-                stats.private_pages()
+                report.stats.conversions(),
+                report.stats.refused,
+                report.stats.private_pages()
             ));
+        }
+        match run.checked.stats {
+            Some(StatsSpec::Text) => report.to_string().lines().for_each(|line| story.more(line)),
+            Some(StatsSpec::Json) => story.to().line(report.json()),
+            None => {}
         }
         // What the guest's other vCPUs still said is about a machine that is gone; signals are not.
         let later: Vec<_> = receiver.try_iter().collect();

@@ -26,13 +26,10 @@ pub(super) struct Checked {
     #[allow(dead_code)]
     pub(super) certs: Option<PathBuf>,
     /// Give the guest all its memory before it starts.
-    #[allow(dead_code)]
     pub(super) prefault: bool,
     /// Print counters at the end.
-    #[allow(dead_code)]
     pub(super) stats: Option<StatsSpec>,
     /// A plain guest's memory comes from guest_memfd.
-    #[allow(dead_code)]
     pub(super) guest_memfd: bool,
 }
 
