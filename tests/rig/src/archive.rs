@@ -78,6 +78,20 @@ impl Archive {
         Ok(depends.split(", ").filter_map(|group| group.split(' ').next()).map(str::to_owned).collect())
     }
 
+    /// The newest version of a package.
+    pub(crate) fn version(&self, package: &str) -> Result<String> {
+        let shown = exec::output(self.apt("apt-cache").args(["show", "--no-all-versions", package]), ONLINE)?;
+        let shown = String::from_utf8_lossy(&shown);
+        let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
+        version.map(str::to_owned).ok_or_else(|| {
+            Error::new(
+                format!("Debian has no package {package}"),
+                "its list has no version of it",
+                "tell the project: the packaging has changed",
+            )
+        })
+    }
+
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env("APT_CONFIG", &self.config).env("LC_ALL", "C");
