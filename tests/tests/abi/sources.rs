@@ -1,0 +1,87 @@
+//! Numbers that are written down where they are used: every constant in our sources that has a name of the
+//! kernel's is compared with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::claim::Claim;
+use super::headers::check;
+
+/// Sources that speak to the kernel.
+const SOURCES: [&str; 3] = ["coco/src", "vmm/src", "devices/src"];
+/// How constants are named that the headers have.
+const PREFIXES: [&str; 2] = ["KVM_", "GUEST_MEMFD_"];
+/// Names of ours that only look like the kernel's, and constants of the kernel's own that no header has.
+const OURS: [&str; 1] = ["KVM_MAX_CPUID_ENTRIES"];
+
+#[test]
+fn constants_with_a_name_of_the_kernel_s() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut claims = Vec::new();
+    for path in SOURCES.iter().flat_map(|dir| rust_files(&root.join(dir))) {
+        let text = fs::read_to_string(&path).unwrap();
+        let place = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        for (name, value) in constants(&text) {
+            claims.push(Claim::new(format!("{name} in {place}"), name, value));
+        }
+    }
+    assert!(claims.len() > 3, "the search finds nothing any more");
+    check("sources", &claims);
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap_or_else(|why| panic!("{}: {why}", dir.display()));
+    let mut files = Vec::new();
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        match path.is_dir() {
+            true => files.extend(rust_files(&path)),
+            false if path.extension().is_some_and(|extension| extension == "rs") => files.push(path),
+            false => {}
+        }
+    }
+    files.sort();
+    files
+}
+
+/// `const NAME: T = VALUE;` of every name that the kernel may have, wherever the value is a number or a
+/// number shifted by another.
+fn constants(text: &str) -> Vec<(&str, u64)> {
+    text.lines()
+        .filter_map(|line| {
+            let line = line.trim();
+            let line = line.strip_prefix("pub").map_or(line, |rest| {
+                let rest = rest.trim_start();
+                if rest.starts_with('(') { rest.split_once(')').map_or(rest, |(_, rest)| rest) } else { rest }
+            });
+            let (name, rest) = line.trim_start().strip_prefix("const ")?.split_once(':')?;
+            let value = rest.split_once('=')?.1.split_once(';')?.0;
+            let of_the_kernel =
+                PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !OURS.contains(&name);
+            of_the_kernel.then(|| Some((name, number(value)?)))?
+        })
+        .collect()
+}
+
+fn number(text: &str) -> Option<u64> {
+    if let Some((mantissa, bits)) = text.split_once("<<") {
+        return number(mantissa)?.checked_shl(u32::try_from(number(bits)?).ok()?);
+    }
+    let text = text.trim().replace('_', "");
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+#[test]
+fn constants_are_found() {
+    let text = "
+        const KVM_A: u32 = 0x1_0a;
+        pub(crate) const KVM_B: u64 = 1 << 3; // const KVM_C: u32 = 1;
+        /// const KVM_D: u32 = 1;
+        pub const KVM_E: u32 = KVM_A + 1;
+        const OTHER: u32 = 1;
+        pub const GUEST_MEMFD_F: u64 = 7;
+    ";
+    assert_eq!(constants(text), [("KVM_A", 0x10a), ("KVM_B", 8), ("GUEST_MEMFD_F", 7)]);
+}
