@@ -302,7 +302,7 @@ static CODES: &[(u32, &str, &str)] = &[
     (0x23, "SHUTDOWN_REQUIRED", "stop all SEV guests and reload the kvm_amd module"),
     (0x24, "UPDATE_FAILED", UPDATE),
     (0x25, "RESTORE_REQUIRED", UPDATE),
-    (0x26, "RMP_INIT_FAILED", BOOT),
+    (0x26, "RMP_INITIALIZATION_FAILED", BOOT),
     (0x27, "INVALID_KEY", "a key was refused: ID and author keys are ECDSA P-384"),
     (0x28, "SHUTDOWN_INCOMPLETE", "stop all SEV guests and reload the kvm_amd module"),
     (0x30, "INCORRECT_BUFFER_LENGTH", BUG),
