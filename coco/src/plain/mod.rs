@@ -65,3 +65,6 @@ pub fn set_guest_memfd_slots(kernel: &Kernel, ram: &GuestRam) -> io::Result<()> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
