@@ -6,8 +6,10 @@
 //! - [`snp`]: KVM's SEV-SNP ABI and launch.
 //! - [`tdx`]: KVM's TDX ABI and launch.
 //! - [`sim`]: a PSP in software beneath the same ioctl structs.
+//! - [`doctor`]: what this host can do, and what is missing.
 //! - [`protected`], [`plain`]: memory with and without a private side.
 
+pub mod doctor;
 pub mod launch;
 pub mod memory;
 pub mod plain;

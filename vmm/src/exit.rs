@@ -20,6 +20,8 @@ pub(crate) const GUEST_RESET: u8 = 5;
 pub(crate) const REFUSED: u8 = 6;
 /// The guest's firmware refused the kernel or initrd that it was handed.
 pub(crate) const FIRMWARE_REFUSED: u8 = 7;
+/// The host lacks what `cloister doctor` was to find.
+pub(crate) const HOST_LACKS: u8 = 8;
 
 /// The status for what ended a guest.
 pub(crate) fn of(event: &Event) -> ExitCode {

@@ -2,6 +2,7 @@
 
 mod attest;
 mod demo;
+mod doctor;
 mod inspect;
 mod measure;
 mod progress;
@@ -30,7 +31,7 @@ struct Cli {
 const AFTER_HELP: &str = "Exit status: 0 the guest switched itself off (or the command did its work); \
 1 the VMM failed; 2 what was asked for cannot be, nothing was created; 3 the guest's kernel panicked; \
 4 the guest crashed; 5 the guest asked for a reset and --no-reboot was given; 6 evidence was refused; \
-7 the firmware refused the kernel that it was handed; \
+7 the firmware refused the kernel that it was handed; 8 this host lacks what `doctor` was to find; \
 128+N ended by signal N.";
 
 #[derive(Debug, Subcommand)]
@@ -41,6 +42,8 @@ enum Command {
     Measure(Box<measure::MeasureArgs>),
     /// Show what is in a firmware image or an IGVM file, and what of it is measured
     Inspect(inspect::InspectArgs),
+    /// Say what this host can do, what is missing, and what mends it
+    Doctor(doctor::DoctorArgs),
     /// Plan, measure, launch and attest a small guest that ships with cloister, and tell the story
     Demo(demo::DemoArgs),
 }
@@ -63,6 +66,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::main(*args),
         Command::Measure(args) => measure::main(*args),
         Command::Inspect(args) => inspect::main(args),
+        Command::Doctor(args) => doctor::main(args),
         Command::Demo(args) => demo::main(args),
     }
 }
