@@ -58,7 +58,7 @@ pub(super) fn distil(path: &str, bytes: &[u8]) -> String {
     if path == "/proc/config.gz" || path.contains("/config") {
         return config(bytes);
     }
-    let text = String::from_utf8_lossy(bytes);
+    let text = plain(bytes);
     let lines = |keep: &dyn Fn(&str) -> bool| {
         text.lines().filter(|line| keep(line)).flat_map(|line| [line, "\n"]).collect()
     };
@@ -74,8 +74,13 @@ pub(super) fn distil(path: &str, bytes: &[u8]) -> String {
         "/proc/self/limits" => lines(&|l| l.starts_with("Max open files") || l.starts_with("Max locked")),
         "/proc/self/status" => lines(&|l| l.starts_with("Uid:")),
         "/proc/meminfo" => lines(&|l| l.starts_with("MemTotal:") || l.starts_with("MemAvailable:")),
-        _ => text.into_owned(),
+        _ => text,
     }
+}
+
+/// Text whose lines end as the kernel ends them.
+fn plain(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\r', "")
 }
 
 /// Whether a word of the command line is one of those.
@@ -94,7 +99,7 @@ fn config(bytes: &[u8]) -> String {
     } else {
         bytes
     };
-    let text = String::from_utf8_lossy(bytes);
+    let text = plain(bytes);
     let line = |line: &&str| {
         let option = line.trim_start_matches("# ").split(['=', ' ']).next().unwrap_or_default();
         CONFIG.contains(&option)
