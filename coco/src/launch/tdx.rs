@@ -13,7 +13,7 @@ use super::platform::{
 };
 use crate::memory::{Converter, SharedMemory, Target};
 use crate::protected::GuestMemfd;
-use crate::tdx::{Td, TdxLaunch, agreed_cpuid};
+use crate::tdx::{Td, TdxLaunch, agreed_cpuid, with_topology};
 
 /// A guest under TDX.
 pub(super) struct Tdx {
@@ -73,11 +73,4 @@ impl Platform for Tdx {
     fn td(&self) -> Option<&Td> {
         Some(&self.td)
     }
-}
-
-/// The same with leaf 0x1f, in which TDs look for their topology, as 0xb has it.
-fn with_topology(cpuid: &[kvm_cpuid_entry2]) -> Vec<kvm_cpuid_entry2> {
-    let topology = cpuid.iter().filter(|e| e.function == 0xb);
-    let v2: Vec<_> = topology.map(|e| kvm_cpuid_entry2 { function: 0x1f, ..*e }).collect();
-    cpuid.iter().filter(|e| e.function != 0x1f).copied().chain(v2).collect()
 }

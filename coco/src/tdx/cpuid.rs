@@ -60,6 +60,14 @@ pub(super) fn td_cpuid(
     Ok(table)
 }
 
+/// The same table with leaf 0x1f, where a TD looks for its topology, as leaf 0xb has it. Without it the TDX
+/// module would show the host's own topology, in both leaves.
+pub fn with_topology(supplied: &[kvm_cpuid_entry2]) -> Vec<kvm_cpuid_entry2> {
+    let levels = supplied.iter().filter(|e| e.function == 0xb);
+    let levels = levels.map(|e| kvm_cpuid_entry2 { function: 0x1f, ..*e });
+    supplied.iter().filter(|e| e.function != 0x1f).copied().chain(levels).collect()
+}
+
 /// One leaf of the table; none if the guest has no such leaf (its bits are then zero).
 fn configured(mask: &kvm_cpuid_entry2, supplied: &[kvm_cpuid_entry2]) -> Option<CpuidEntry> {
     let found = supplied.iter().find(|e| e.function == mask.function && e.index == mask.index);
@@ -154,6 +162,21 @@ mod tests {
         let many: Vec<_> = (0..256).map(|n| leaf(n, 0, [0; 4])).chain([sizes]).collect();
         assert_eq!(td_cpuid(&many, &many), Err(CpuidError::TooMany { count: 257 }));
         assert_eq!(td_cpuid(&many[1..], &many).unwrap().len(), 256);
+    }
+
+    #[test]
+    fn the_topology_is_the_guest_s_own() {
+        let configurable = [
+            leaf(0x1f, 0, [u32::MAX, 0xffff, 0xff00, 0]),
+            leaf(0x1f, 1, [u32::MAX, 0xffff, 0xff00, 0]),
+            leaf(0x8000_0008, 0, [0x00ff_0000, 0, 0, 0]),
+        ];
+        let host = leaf(0x1f, 0, [7, 7, 7, 7]);
+        let supplied = [host, leaf(0xb, 0, [0, 1, 0x100, 3]), leaf(0xb, 1, [2, 4, 0x201, 3])];
+        let table = td_cpuid(&configurable, &with_topology(&supplied)).unwrap();
+        assert_eq!(find(&table, 0x1f, 0), Some([0, 1, 0x100, 0]));
+        assert_eq!(find(&table, 0x1f, 1), Some([2, 4, 0x200, 0]));
+        assert_eq!(with_topology(&with_topology(&supplied)), with_topology(&supplied));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::abi::{
 };
 use super::buffer::WithCpuid;
 use super::capabilities::Capabilities;
-use super::cpuid::{SHARED_BIT, td_cpuid};
+use super::cpuid::{SHARED_BIT, td_cpuid, with_topology};
 use super::error::*;
 use super::status::SeamcallStatus;
 
@@ -78,13 +78,13 @@ impl<'a> TdxLaunch<'a> {
         }
     }
 
-    /// INIT_VM: right after the VM is made, before any vCPU. `cpuid` is what a plain guest's vCPUs would be
-    /// told; of it, the TD gets what can be configured.
+    /// INIT_VM: right after the VM is made, before any vCPU. `cpuid` is what the first vCPU of a plain guest
+    /// would be told; of it, the TD gets what can be configured.
     pub fn init_vm(&self, identity: &TdIdentity, cpuid: &[kvm_cpuid_entry2]) -> Result<Td, TdxLaunchError> {
         let capabilities = self.capabilities()?;
         let attributes = capabilities.check_attributes(identity.attributes).context(NotOfferedSnafu)?;
         let xfam = capabilities.check_xfam(identity.xfam).context(NotOfferedSnafu)?;
-        let entries = td_cpuid(&capabilities.cpuid, cpuid).context(CpuidSnafu)?;
+        let entries = td_cpuid(&capabilities.cpuid, &with_topology(cpuid)).context(CpuidSnafu)?;
         let mut head = TdxInitVm::new_zeroed();
         head.attributes = attributes;
         head.xfam = xfam;

@@ -23,7 +23,7 @@ mod status;
 pub mod vmcall;
 
 pub use capabilities::{Capabilities, NotOffered};
-pub use cpuid::{ADDRESS_WIDTH, CpuidError, SHARED_BIT, agreed_cpuid};
+pub use cpuid::{ADDRESS_WIDTH, CpuidError, SHARED_BIT, agreed_cpuid, with_topology};
 pub use error::TdxLaunchError;
 pub use ioctl::TdxIoctl;
 pub use launch::{Td, TdxLaunch};
