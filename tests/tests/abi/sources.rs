@@ -10,7 +10,7 @@ use super::headers::check;
 /// Sources that speak to the kernel.
 const SOURCES: [&str; 3] = ["coco/src", "vmm/src", "devices/src"];
 /// How constants are named that the headers have.
-const PREFIXES: [&str; 2] = ["KVM_", "GUEST_MEMFD_"];
+const PREFIXES: [&str; 4] = ["KVM_", "GUEST_MEMFD_", "SEV_", "SNP_PLATFORM_"];
 /// Names of ours that only look like the kernel's, and constants of the kernel's own that no header has.
 const OURS: [&str; 1] = ["KVM_MAX_CPUID_ENTRIES"];
 
@@ -27,6 +27,34 @@ fn constants_with_a_name_of_the_kernel_s() {
     }
     assert!(claims.len() > 3, "the search finds nothing any more");
     check("sources", &claims);
+}
+
+/// The tables of the doctor: capabilities and types of VM, under names of its own.
+#[test]
+fn the_doctor_asks_about_what_it_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../coco/src/doctor/answer.rs");
+    let text = fs::read_to_string(path).unwrap();
+    let capabilities = table(&text, "CAPABILITIES").into_iter().map(|(name, value)| {
+        Claim::new(format!("the doctor's {name}"), format!("KVM_CAP_{}", name.to_uppercase()), value)
+    });
+    let types = table(&text, "VM_TYPES").into_iter().map(|(name, value)| {
+        let theirs = if name == "protected" { "SW_PROTECTED".to_owned() } else { name.to_uppercase() };
+        Claim::new(format!("the doctor's {name}"), format!("KVM_X86_{theirs}_VM"), value)
+    });
+    let claims: Vec<_> = capabilities.chain(types).collect();
+    assert!(claims.len() > 10, "the tables are not found any more");
+    check("doctor", &claims);
+}
+
+/// The pairs of `const NAME: … = [("name", number), …];`.
+fn table<'a>(text: &'a str, name: &str) -> Vec<(&'a str, u64)> {
+    let start = text.find(&format!("const {name}:")).unwrap_or_else(|| panic!("no table {name}"));
+    let table = text[start..].split_once("= [").and_then(|(_, rest)| rest.split_once(']')).unwrap().0;
+    let pairs = table.split("(\"").skip(1).map(|pair| {
+        let (name, rest) = pair.split_once("\",").unwrap();
+        (name, number(rest.split_once(')').unwrap().0).unwrap())
+    });
+    pairs.collect()
 }
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {

@@ -108,8 +108,57 @@ fn kvm() {
         ),
         layout!("struct kvm_device_attr" = kvm_device_attr { flags, group, attr, addr }),
         layout!("struct kvm_enable_cap" = kvm_enable_cap { cap, flags, args, pad }),
+        layout!("struct kvm_ioeventfd" = kvm_ioeventfd { datamatch, addr, len, fd, flags, pad }),
         layout!("struct kvm_msi" = kvm_msi { address_lo, address_hi, data, flags, devid, pad }),
         layout!("struct kvm_msr_entry" = kvm_msr_entry { index, reserved, data }),
+        layout!(
+            "struct kvm_regs" = kvm_regs {
+                rax,
+                rbx,
+                rcx,
+                rdx,
+                rsi,
+                rdi,
+                rsp,
+                rbp,
+                r8,
+                r9,
+                r10,
+                r11,
+                r12,
+                r13,
+                r14,
+                r15,
+                rip,
+                rflags,
+            }
+        ),
+        layout!("struct kvm_segment" = kvm_segment {
+            base, limit, selector, type_ = "type", present, dpl, db, s, l, g, avl, unusable, padding,
+        }),
+        layout!("struct kvm_dtable" = kvm_dtable { base, limit, padding }),
+        layout!(
+            "struct kvm_sregs" = kvm_sregs {
+                cs,
+                ds,
+                es,
+                fs,
+                gs,
+                ss,
+                tr,
+                ldt,
+                gdt,
+                idt,
+                cr0,
+                cr2,
+                cr3,
+                cr4,
+                cr8,
+                efer,
+                apic_base,
+                interrupt_bitmap,
+            }
+        ),
     ]
     .into_iter()
     .flatten()
