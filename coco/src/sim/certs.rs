@@ -5,9 +5,12 @@
 use p384::ecdsa::SigningKey;
 use p384::pkcs8::DecodePrivateKey;
 
+use super::report::ReportLayout;
+
 const ARK: &str = include_str!("../../../attestation/sim-pki/ark.pem");
 const ASK: &str = include_str!("../../../attestation/sim-pki/ask.pem");
 const VCEK: &str = include_str!("../../../attestation/sim-pki/vcek.pem");
+const VCEK_TURIN: &str = include_str!("../../../attestation/sim-pki/vcek-turin.pem");
 const VCEK_KEY: &str = include_str!("../../../attestation/sim-pki/vcek.key.pem");
 
 /// CHIP_ID of the simulated chip; the VCEK's hwID extension says the same.
@@ -23,9 +26,11 @@ pub(super) fn vcek_key() -> std::io::Result<SigningKey> {
     SigningKey::from_pkcs8_pem(VCEK_KEY).map_err(|e| std::io::Error::other(format!("simulated VCEK: {e}")))
 }
 
-/// The GUID certificate table, as a guest gets it with an extended report: certificates in PEM.
-pub(super) fn table() -> Vec<u8> {
-    let entries = [(ARK_GUID, ARK), (ASK_GUID, ASK), (VCEK_GUID, VCEK)];
+/// The GUID certificate table, as a guest gets it with an extended report: certificates in PEM. The chip's
+/// certificate is for its TCB, so it depends on how that is laid out; the key is the same.
+pub(super) fn table(layout: ReportLayout) -> Vec<u8> {
+    let vcek = if layout == ReportLayout::Turin { VCEK_TURIN } else { VCEK };
+    let entries = [(ARK_GUID, ARK), (ASK_GUID, ASK), (VCEK_GUID, vcek)];
     let mut offset = 24 * (entries.len() + 1);
     let mut table = Vec::new();
     for (guid, pem) in entries {

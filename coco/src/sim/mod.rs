@@ -22,9 +22,9 @@ mod vmsa;
 mod weather;
 
 pub use mailbox::Mailbox;
-pub use psp::{SimPsp, VcpuRegisters};
+pub use psp::{SimPsp, SnpPlatform, VcpuRegisters};
 pub use quote::{QuoteForm, QuoteServer, QuoteService};
-pub use report::REPORT_SIZE;
+pub use report::{REPORT_SIZE, ReportForm, ReportLayout, ReportVersion};
 pub use tdx::{SimTdx, TDREPORT_SIZE, TEE_TCB_SVN, TdxPlatform};
 pub use weather::Weather;
 

@@ -170,21 +170,18 @@ fn steps_out_of_order_are_refused() {
     let b = bench(1);
     let l = SnpLaunch::new(&*b.psp, 3);
     assert_eq!(refused(l.load(&b.plan, &[0; 4096])).0, CommandId::LAUNCH_UPDATE);
-    assert_eq!(refused(l.finish(&b.plan.identity)).1, libc::EINVAL);
+    assert_eq!(refused(l.finish(&b.plan.identity)).1, libc::ENOTTY);
     launch(&b, &*b.psp).unwrap();
-    assert_eq!(refused(l.start(&b.plan.identity)).1, libc::EINVAL);
+    assert_eq!(refused(l.start(&b.plan.identity)).1, libc::EPERM);
     let again = refused(l.load(&b.plan, &[0; 4096]));
-    assert_eq!(again.2, FirmwareCode::INVALID_GUEST_STATE);
+    assert_eq!((again.1, again.2), (libc::EIO, FirmwareCode::NONE), "its pages are assigned already");
 }
 
 #[test]
 fn a_page_is_added_once_and_only_while_it_is_private() {
     let mut b = bench(1);
     b.plan.pages.push(PageRun::empty(0x1000, 1, PageKind::Zero, "twice"));
-    assert_eq!(
-        refused(launch(&b, &*b.psp)),
-        (CommandId::LAUNCH_UPDATE, libc::EIO, FirmwareCode::INVALID_PAGE_STATE)
-    );
+    assert_eq!(refused(launch(&b, &*b.psp)), (CommandId::LAUNCH_UPDATE, libc::EIO, FirmwareCode::NONE));
     let b = bench(1);
     b.converter.convert(0x10_0000, 1, Target::Shared).unwrap();
     assert_eq!(refused(launch(&b, &*b.psp)), (CommandId::LAUNCH_UPDATE, libc::EIO, FirmwareCode::NONE));
@@ -197,18 +194,6 @@ fn policy_bits_are_checked_as_the_kernel_does() {
         b.plan.identity.policy = policy;
         assert_eq!(refused(launch(&b, &*b.psp)).0, CommandId::LAUNCH_START, "{policy:#x}");
     }
-}
-
-#[test]
-fn a_cpuid_page_that_claims_too_much_is_refused() {
-    let b = bench(1);
-    let l = SnpLaunch::new(&*b.psp, 3);
-    l.start(&b.plan.identity).unwrap();
-    let mut page = [0u8; 4096];
-    page[0] = 1;
-    page[16] = 1; // leaf 1
-    page[16 + 35] = 1; // ECX bit 24, TSC deadline
-    assert_eq!(refused(l.load(&b.plan, &page)).2, FirmwareCode::INVALID_PARAM);
 }
 
 #[test]
