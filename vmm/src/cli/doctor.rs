@@ -2,7 +2,7 @@
 
 mod print;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -81,8 +81,8 @@ struct Document<'a> {
 }
 
 pub(super) fn main(args: DoctorArgs) -> ExitCode {
-    match examine(args) {
-        Ok(status) => status,
+    match examine(args, &mut io::stdout().lock()) {
+        Ok(status) => ExitCode::from(status),
         Err(refusal) => {
             eprintln!("cloister doctor: {refusal}");
             ExitCode::from(exit::BAD_INPUT)
@@ -90,7 +90,8 @@ pub(super) fn main(args: DoctorArgs) -> ExitCode {
     }
 }
 
-fn examine(args: DoctorArgs) -> Result<ExitCode, Refusal> {
+/// Writes the report, and returns the exit status.
+fn examine(args: DoctorArgs, out: &mut impl Write) -> Result<u8, Refusal> {
     let host = match &args.root {
         Some(root) => Host::recorded(root).map_err(|e| {
             Refusal::new(
@@ -111,24 +112,19 @@ fn examine(args: DoctorArgs) -> Result<ExitCode, Refusal> {
         required => required.iter().map(|r| r.platform()).collect(),
     };
     let satisfied = required.iter().all(|kind| report.verdict(*kind) == Verdict::Can);
-    let mut out = io::stdout().lock();
+    let asked: Vec<_> = args.require.iter().map(|r| r.platform()).collect();
     let written = if args.json {
-        let required = args.require.iter().map(|r| r.platform().to_string()).collect();
-        print::json(&mut out, &Document { report: &report, required, satisfied })
+        let required = asked.iter().map(ToString::to_string).collect();
+        print::json(out, &Document { report: &report, required, satisfied })
     } else {
-        print::text(
-            &mut out,
-            &report,
-            &args.require.iter().map(|r| r.platform()).collect::<Vec<_>>(),
-            args.quiet,
-        )
+        print::text(out, &report, &asked, args.quiet)
     };
     // A reader that closes early has seen what it wanted.
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Refusal::new("the report cannot be written", error, "make room, or write it elsewhere"))
         }
-        _ => Ok(ExitCode::from(if satisfied { exit::OK } else { exit::HOST_LACKS })),
+        _ => Ok(if satisfied { exit::OK } else { exit::HOST_LACKS }),
     }
 }
 
@@ -138,3 +134,6 @@ fn examine(args: DoctorArgs) -> Result<ExitCode, Refusal> {
 pub(super) fn what_is_missing(kind: PlatformKind) -> String {
     print::obstacles(&cloister_coco::doctor::for_platform(kind).iter().collect::<Vec<&Finding>>())
 }
+
+#[cfg(test)]
+mod tests;
