@@ -36,9 +36,11 @@ impl Capabilities {
         offered("ATTRIBUTES", asked, self.attributes, attribute_name)
     }
 
-    /// The same for XFAM; without a wish, all that the host has.
-    pub fn check_xfam(&self, asked: Option<u64>) -> Result<u64, NotOffered> {
-        offered("XFAM", asked.unwrap_or(self.xfam), self.xfam, xfam_name)
+    /// The same for XFAM, of which the process may use `state`; without a wish, all of that which the host
+    /// offers.
+    pub fn check_xfam(&self, asked: Option<u64>, state: u64) -> Result<u64, NotOffered> {
+        let usable = self.xfam & state;
+        offered("XFAM", asked.unwrap_or(usable), usable, xfam_name)
     }
 }
 
@@ -135,9 +137,12 @@ mod tests {
         assert_eq!((refused.bit, refused.name), (0, "DEBUG"));
         assert_eq!(host.check_attributes(1 << 63).unwrap_err().name, "PERFMON");
 
-        assert_eq!(host.check_xfam(None), Ok(0x602e7));
-        assert_eq!(host.check_xfam(Some(7)), Ok(7));
-        let refused = host.check_xfam(Some(1 << 12 | 7)).unwrap_err();
+        let all = u64::MAX;
+        assert_eq!(host.check_xfam(None, all), Ok(0x602e7));
+        assert_eq!(host.check_xfam(None, 0x12e7), Ok(0x2e7), "no AMX that the process may not use");
+        assert_eq!(host.check_xfam(Some(7), all), Ok(7));
+        assert_eq!(host.check_xfam(Some(0x60007), 7).unwrap_err().name, "AMX");
+        let refused = host.check_xfam(Some(1 << 12 | 7), all).unwrap_err();
         assert_eq!((refused.bit, refused.name, refused.field), (12, "CET supervisor", "XFAM"));
         assert!(refused.to_string().contains("asked 0x1007, offered 0x602e7"), "{refused}");
     }

@@ -68,6 +68,21 @@ pub fn with_topology(supplied: &[kvm_cpuid_entry2]) -> Vec<kvm_cpuid_entry2> {
     supplied.iter().filter(|e| e.function != 0x1f).copied().chain(levels).collect()
 }
 
+/// The extended state that KVM supports for a guest of this process, as CPUID leaf 0xd has it: user state in
+/// subleaf 0, supervisor state in subleaf 1.
+///
+/// KVM leaves out what needs the process to ask for permission first (AMX) as long as it has not asked. A TD
+/// that has such state all the same runs into EPERM when its vCPUs are told what they see.
+pub(super) fn extended_state(supplied: &[kvm_cpuid_entry2]) -> u64 {
+    let leaf = |index| supplied.iter().find(|e| e.function == 0xd && e.index == index);
+    let user = leaf(0).map_or(0, |e| u64::from(e.eax) | u64::from(e.edx) << 32);
+    let supervisor = leaf(1).map_or(0, |e| u64::from(e.ecx) | u64::from(e.edx) << 32);
+    user | supervisor | X87_AND_SSE
+}
+
+/// What every processor has, and every TD.
+const X87_AND_SSE: u64 = 0b11;
+
 /// One leaf of the table; none if the guest has no such leaf (its bits are then zero).
 fn configured(mask: &kvm_cpuid_entry2, supplied: &[kvm_cpuid_entry2]) -> Option<CpuidEntry> {
     let found = supplied.iter().find(|e| e.function == mask.function && e.index == mask.index);
@@ -177,6 +192,14 @@ mod tests {
         assert_eq!(find(&table, 0x1f, 0), Some([0, 1, 0x100, 0]));
         assert_eq!(find(&table, 0x1f, 1), Some([2, 4, 0x200, 0]));
         assert_eq!(with_topology(&with_topology(&supplied)), with_topology(&supplied));
+    }
+
+    #[test]
+    fn extended_state_is_user_s_and_supervisor_s() {
+        let supplied =
+            [leaf(0xd, 0, [0x2e7, 1, 1, 1]), leaf(0xd, 1, [0xf, 0x340, 0x1800, 2]), leaf(1, 0, [!0; 4])];
+        assert_eq!(extended_state(&supplied), 0x3_0000_1ae7);
+        assert_eq!(extended_state(&[]), 3);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::abi::{
 };
 use super::buffer::WithCpuid;
 use super::capabilities::Capabilities;
-use super::cpuid::{SHARED_BIT, td_cpuid, with_topology};
+use super::cpuid::{SHARED_BIT, extended_state, td_cpuid, with_topology};
 use super::error::*;
 use super::status::SeamcallStatus;
 
@@ -83,7 +83,7 @@ impl<'a> TdxLaunch<'a> {
     pub fn init_vm(&self, identity: &TdIdentity, cpuid: &[kvm_cpuid_entry2]) -> Result<Td, TdxLaunchError> {
         let capabilities = self.capabilities()?;
         let attributes = capabilities.check_attributes(identity.attributes).context(NotOfferedSnafu)?;
-        let xfam = capabilities.check_xfam(identity.xfam).context(NotOfferedSnafu)?;
+        let xfam = capabilities.check_xfam(identity.xfam, extended_state(cpuid)).context(NotOfferedSnafu)?;
         let entries = td_cpuid(&capabilities.cpuid, &with_topology(cpuid)).context(CpuidSnafu)?;
         let mut head = TdxInitVm::new_zeroed();
         head.attributes = attributes;

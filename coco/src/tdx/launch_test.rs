@@ -74,6 +74,7 @@ fn supplied() -> Vec<kvm_cpuid_entry2> {
         leaf(1, 0, u32::MAX),
         leaf(7, 0, u32::MAX),
         leaf(7, 1, u32::MAX),
+        leaf(0xd, 0, 0x2e7),
         leaf(0x8000_0008, 0, 46),
     ]
 }
@@ -133,11 +134,11 @@ fn the_commands_come_in_kvm_s_order() {
 fn a_td_is_what_was_asked_for() {
     let kvm = FakeKvm::new();
     let td = TdxLaunch::new(&kvm).init_vm(&plan().identity.tdx, &supplied()).unwrap();
-    assert_eq!((td.attributes, td.xfam), (1 << 28, 0x602e7));
+    assert_eq!((td.attributes, td.xfam), (1 << 28, 0x2e7));
     assert_eq!((td.capabilities.user_calls, td.capabilities.kernel_calls), ([2, 0], [0, 0]));
     let state = kvm.state();
     let (head, entries) = state.td.as_ref().unwrap();
-    assert_eq!((head.attributes, head.xfam), (1 << 28, 0x602e7));
+    assert_eq!((head.attributes, head.xfam), (1 << 28, 0x2e7));
     assert_eq!((head.mrconfigid, head.mrowner, head.mrownerconfig), ([1; 48], [2; 48], [3; 48]));
     assert_eq!((head.reserved, head.cpuid.padding), ([0; 12], 0), "padding is zero");
     assert!(entries.iter().all(|e| e.padding == [0; 3]));
