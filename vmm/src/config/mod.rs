@@ -5,13 +5,11 @@ mod coco;
 mod coco_keys;
 mod cpu;
 mod number;
-mod quote;
 mod spec;
 mod values;
 
 pub(crate) use blob::BlobSpec;
 pub(crate) use coco::{CocoPlatform, CocoSpec};
 pub(crate) use cpu::{CpuModel, CpuSig};
-pub(crate) use quote::QuoteService;
 pub(crate) use spec::{StatsSpec, VmSpec};
 pub(crate) use values::{ConsoleSpec, DiskSpec, FileSpec, Size, VsockSpec};

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::ValueEnum;
+use cloister_coco::tdx::QuoteServiceAddress;
 use serde::Deserialize;
+use serde::de::Error as _;
 
 use super::coco_keys;
-use super::{CocoSpec, ConsoleSpec, CpuModel, CpuSig, DiskSpec, FileSpec, QuoteService, Size, VsockSpec};
+use super::{CocoSpec, ConsoleSpec, CpuModel, CpuSig, DiskSpec, FileSpec, Size, VsockSpec};
 use crate::refusal::Refusal;
 
 /// In which form the counters are printed when the guest has ended.
@@ -69,7 +71,8 @@ pub(crate) struct VmSpec {
     pub(crate) cpu_sig: Option<CpuSig>,
     /// Where TDs get their quotes: the quote generation service
     #[arg(long, value_name = "unix:PATH|vsock:CID:PORT")]
-    pub(crate) quote_service: Option<QuoteService>,
+    #[serde(deserialize_with = "quote_service")]
+    pub(crate) quote_service: Option<QuoteServiceAddress>,
     /// Certificates that SNP guests get with their reports: a directory, or a file with the table
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) certs: Option<PathBuf>,
@@ -131,6 +134,10 @@ impl VmSpec {
             no_reboot: self.no_reboot.or(under.no_reboot),
         }
     }
+}
+
+fn quote_service<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<QuoteServiceAddress>, D::Error> {
+    String::deserialize(d)?.parse().map(Some).map_err(D::Error::custom)
 }
 
 /// The line of a mistake, and the mistake.

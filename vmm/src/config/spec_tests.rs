@@ -56,6 +56,7 @@ fn a_file_is_json_by_its_name() {
     assert!(unknown.contains("line 2: unknown field `kernal`"), "{unknown}");
     assert!(!unknown.contains("column"), "{unknown}");
     assert!(refused("kernel = 'k'").contains("line 1"));
+    assert!(refused(r#"{ "quote-service": "/run/qgs" }"#).contains("unix:PATH"));
     assert!(refused("{ \"coco\": { \"platform\": \"snp\", \"polcy\": 1 } }").contains("host-data"));
 }
 

@@ -3,11 +3,12 @@
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use cloister_coco::tdx::QuoteServiceAddress;
 use cloister_devices::virtio::dev::blk::Disk;
 
 use super::guest::Guest;
 use crate::cli::attest::{self, Policy};
-use crate::config::{CocoPlatform, DiskSpec, FileSpec, QuoteService, StatsSpec, VmSpec, VsockSpec};
+use crate::config::{CocoPlatform, DiskSpec, FileSpec, StatsSpec, VmSpec, VsockSpec};
 use crate::kvm::Host;
 use crate::refusal::Refusal;
 
@@ -21,7 +22,7 @@ pub(super) struct Checked {
     pub(super) policy: Option<Policy>,
     /// Where TDs get their quotes.
     #[allow(dead_code)]
-    pub(super) quote_service: Option<QuoteService>,
+    pub(super) quote_service: Option<QuoteServiceAddress>,
     /// Certificates for SNP guests: a directory or a file, which is there.
     #[allow(dead_code)]
     pub(super) certs: Option<PathBuf>,
