@@ -10,6 +10,7 @@ use super::kernel::Kernel;
 use super::plain::Plain;
 use super::simulated::Simulated;
 use super::snp::Snp;
+use super::snp_host::{self, SnpHostError};
 use super::tdx::Tdx;
 use super::{PlatformKind, vm};
 use crate::memory::{ConvertError, Converter, GuestRam, PAGE_SIZE, RamError, Target};
@@ -63,6 +64,12 @@ pub enum PlatformError {
         kind: PlatformKind,
         /// Its VM type.
         vm_type: u64,
+    },
+    /// The host does not give what an SNP guest asks for.
+    #[snafu(display("{source}"))]
+    SnpHost {
+        /// What.
+        source: SnpHostError,
     },
     /// A launch command was refused.
     #[snafu(display("{source}"))]
@@ -181,6 +188,11 @@ pub fn platform(
 ) -> Result<Box<dyn Platform>, PlatformError> {
     let shared = plan.initial == InitialPrivacy::Shared;
     ensure!(!(shared && kind.is_hardware()), PlannedSharedSnafu { kind });
+    vm::check_type(&ground.kernel, kind)?;
+    if kind == PlatformKind::Snp {
+        let certificates = ground.certificates;
+        snp_host::check(&ground.kernel, &plan.identity, certificates).context(SnpHostSnafu)?;
+    }
     vm::make(&ground.kernel, kind)?;
     match kind {
         PlatformKind::Off => Ok(Box::new(Plain::open(ground)?)),

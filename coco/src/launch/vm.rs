@@ -27,15 +27,21 @@ const X2APIC_API: u64 = 3;
 /// Period of a TD's APIC timer in nanoseconds: the module's clock has 25 MHz (coco.md 3.2).
 const TD_APIC_BUS_CYCLE_NS: u64 = 40;
 
-/// Makes the VM with local APICs in the kernel and the I/O APIC in our hands: the only arrangement that
-/// SNP, TDX and plain guests all allow.
-pub(super) fn make(kernel: &Kernel, kind: PlatformKind) -> Result<(), PlatformError> {
+/// Whether this KVM makes such VMs at all.
+pub(super) fn check_type(kernel: &Kernel, kind: PlatformKind) -> Result<(), PlatformError> {
     let vm_type = kind.vm_type();
     if vm_type != 0 {
         let types = kernel.check_extension(KVM_CAP_VM_TYPES);
         let types = types.context(KernelSnafu { step: "KVM_CHECK_EXTENSION(VM_TYPES)" })?;
         ensure!(types & 1 << vm_type != 0, NoSuchVmSnafu { kind, vm_type });
     }
+    Ok(())
+}
+
+/// Makes the VM with local APICs in the kernel and the I/O APIC in our hands: the only arrangement that
+/// SNP, TDX and plain guests all allow.
+pub(super) fn make(kernel: &Kernel, kind: PlatformKind) -> Result<(), PlatformError> {
+    let vm_type = kind.vm_type();
     kernel.create_vm(vm_type).context(KernelSnafu { step: "KVM_CREATE_VM" })?;
     let enable = |step, cap, argument| kernel.enable_cap(cap, argument).context(KernelSnafu { step });
     if vm_type != 0 {

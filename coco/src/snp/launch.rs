@@ -5,6 +5,8 @@ use snafu::{ResultExt, Snafu, ensure};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::abi::{CommandId, FirmwareCode, Init, LaunchFinish, LaunchStart, LaunchUpdate, PageType, SevCmd};
+use super::cpuid_diff::{self, CpuidDifference};
+use super::refusal::command_text;
 
 /// The ioctl that a launch speaks through: the kernel's, or the simulator's beneath the same structs.
 ///
@@ -19,11 +21,7 @@ pub trait SevIoctl {
 #[derive(Debug, Snafu)]
 pub enum LaunchError {
     /// A command failed.
-    #[snafu(display(
-        "{} failed: errno {errno} ({}), firmware code {:#x}: {}{}",
-        command.name(), std::io::Error::from_raw_os_error(*errno), code.0, code.explain(),
-        if at.is_empty() { String::new() } else { format!(" (at {at})") }
-    ))]
+    #[snafu(display("{}", command_text(*command, *errno, *code, at)))]
     Command {
         /// Which command.
         command: CommandId,
@@ -33,6 +31,20 @@ pub enum LaunchError {
         code: FirmwareCode,
         /// What was being loaded, and where.
         at: String,
+    },
+    /// The firmware does not take the CPUID page.
+    #[snafu(display(
+        "the SEV firmware refuses the guest's CPUID table: it claims what this CPU does not have, or what a \
+         hypervisor would have to emulate. Please report this; what the firmware would have:{}",
+        if differences.is_empty() {
+            "\n  (it did not say)".to_owned()
+        } else {
+            cpuid_diff::lines(differences)
+        }
+    ))]
+    Cpuid {
+        /// What it would have instead, as far as it said.
+        differences: Vec<CpuidDifference>,
     },
     /// The bytes of a page could not be read.
     #[snafu(display("{source}"))]
@@ -115,19 +127,21 @@ impl<'a> SnpLaunch<'a> {
                     PageKind::Cpuid => chunk[..cpuid.len()].copy_from_slice(cpuid),
                     _ => run.read(done, chunk).context(ReadSnafu)?,
                 }
-                self.update(run.label, run.gpa + done, page_type, chunk)?;
+                self.update(run.label, run.gpa + done, page_type, cpuid, chunk)?;
                 done += n;
             }
         }
         Ok(())
     }
 
-    /// One LAUNCH_UPDATE, again until all of it is done: the kernel returns early with its progress.
+    /// One LAUNCH_UPDATE, again until all of it is done: the kernel returns early with its progress. `given`
+    /// is what a CPUID page holds, which comes back corrected if it is refused.
     fn update(
         &self,
         label: &str,
         gpa: u64,
         page_type: PageType,
+        given: &[u8; 4096],
         bytes: &mut [u8],
     ) -> Result<(), LaunchError> {
         let mut update = LaunchUpdate {
@@ -155,15 +169,31 @@ impl<'a> SnpLaunch<'a> {
                     idle += 1;
                     ensure!(idle < MAX_RETRIES, StuckSnafu { gpa: at });
                 }
+                Err(LaunchError::Command { code: FirmwareCode::INVALID_PARAM, .. })
+                    if page_type == PageType::CPUID =>
+                {
+                    return Err(refused_cpuid(given, bytes));
+                }
                 Err(e) => return Err(e),
             }
         }
         Ok(())
     }
 
-    /// LAUNCH_FINISH: the kernel measures every vCPU's state, the firmware closes the digest.
+    /// LAUNCH_FINISH: the kernel measures every vCPU's state, the firmware closes the digest and compares it
+    /// with the ID block, if there is one. After a refusal there is no second try.
     pub fn finish(&self, identity: &Identity) -> Result<(), LaunchError> {
-        let mut finish = LaunchFinish { host_data: identity.host_data, ..LaunchFinish::default() };
+        let mut finish = LaunchFinish {
+            vcek_disabled: u8::from(identity.vcek_disabled),
+            host_data: identity.host_data,
+            ..LaunchFinish::default()
+        };
+        if let Some(id) = &identity.id {
+            finish.id_block_en = 1;
+            finish.id_block_uaddr = id.block.as_ptr() as u64;
+            finish.id_auth_uaddr = id.auth.as_ptr() as u64;
+            finish.auth_key_en = u8::from(id.author_key);
+        }
         self.command(CommandId::LAUNCH_FINISH, finish.as_mut_bytes(), String::new)
     }
 
@@ -182,6 +212,11 @@ impl<'a> SnpLaunch<'a> {
             at: at(),
         })
     }
+}
+
+fn refused_cpuid(given: &[u8; 4096], corrected: &[u8]) -> LaunchError {
+    let corrected = corrected.first_chunk().unwrap_or(given);
+    LaunchError::Cpuid { differences: cpuid_diff::differences(given, corrected) }
 }
 
 /// The page type of LAUNCH_UPDATE for a kind of page; none for pages that are not launched.

@@ -6,9 +6,12 @@
 
 pub mod abi;
 pub mod certs;
+mod cpuid_diff;
 mod cpuid_page;
 mod launch;
+mod refusal;
 pub mod termination;
 
+pub use cpuid_diff::CpuidDifference;
 pub use cpuid_page::{TooManyLeaves, cpuid_page};
 pub use launch::{LaunchError, SevIoctl, SnpLaunch};

@@ -1,6 +1,10 @@
 //! The steps of a launch up to a guest that may run: the same over the kernel and in a dry run.
 
-use cloister_coco::launch::{Ground, Kernel, Platform, PlatformError, PlatformKind, VcpuStart, platform};
+use std::sync::Arc;
+
+use cloister_coco::launch::{
+    DryKernel, Ground, Kernel, Platform, PlatformError, PlatformKind, Trace, VcpuStart, platform,
+};
 use cloister_coco::memory::{GuestRam, RamError, RamRange};
 use cloister_firmware::plan::{GuestLayout, LaunchPlan, MemoryRange};
 use kvm_bindings::CpuId;
@@ -37,6 +41,21 @@ pub(crate) struct LaunchOptions {
 pub(crate) struct Launch {
     platform: Box<dyn Platform>,
     cpuid: CpuId,
+}
+
+/// Launches the guest over a kernel that is none: every step, and nothing of KVM's is opened. The digest that
+/// is computed beneath, if anything beneath computes one.
+pub(crate) fn dry_run(
+    plan: &LaunchPlan,
+    options: LaunchOptions,
+    trace: Option<Arc<Trace>>,
+) -> Result<Option<[u8; 48]>, LaunchError> {
+    let ram = guest_ram(plan)?;
+    let dry = DryKernel::new(options.kind, ram.clone());
+    let dry = Arc::new(dry.context(KernelSnafu { step: "making the simulated processor" })?);
+    let kernel = Kernel::new(Arc::clone(&dry) as _).traced(trace);
+    let platform = Launch::begin(kernel, ram, plan, options)?.close(plan)?;
+    Ok(platform.simulator().map(|psp| psp.digest()).or_else(|| dry.digest()))
 }
 
 /// The guest's memory, all of it shared yet and empty.
@@ -95,3 +114,7 @@ impl Launch {
         Ok(self.platform)
     }
 }
+
+#[cfg(test)]
+#[path = "launch_tests.rs"]
+mod tests;

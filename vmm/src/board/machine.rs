@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use cloister_coco::launch::{FirstVcpu, Kernel, KvmKernel, Platform, PlatformKind};
+use cloister_coco::launch::{FirstVcpu, Kernel, KvmKernel, Platform, PlatformKind, Trace};
 use cloister_coco::memory::{self, Converter, GuestRam, PrefaultError};
 use cloister_coco::sim::Mailbox;
 use cloister_devices::bus::{Bus, BusDevice, OverlapError, SharedDevice};
@@ -48,6 +48,8 @@ pub(crate) struct MachineSpec<'a> {
     pub(crate) guest_memfd: bool,
     /// All memory is to be there before the guest runs; it is told the bytes done, of how many.
     pub(crate) prefault: Option<ProgressSink>,
+    /// Takes down what the launch asks of the kernel.
+    pub(crate) trace: Option<Arc<Trace>>,
     pub(crate) devices: DeviceSpec,
 }
 
@@ -121,10 +123,10 @@ pub(crate) struct Machine {
 impl Machine {
     /// Makes the machine and launches its guest; the vCPUs are there and wait.
     pub(crate) fn launch(host: &Host, spec: MachineSpec<'_>, events: &Events) -> Result<Self, MachineError> {
-        let MachineSpec { plan, kind, guest_memfd, prefault, devices } = spec;
+        let MachineSpec { plan, kind, guest_memfd, prefault, trace, devices } = spec;
         let ram = guest_ram(plan).context(LaunchSnafu)?;
         let kvm = Arc::new(KvmKernel::new(Arc::clone(&host.kvm)));
-        let kernel = Kernel::new(Arc::clone(&kvm) as _);
+        let kernel = Kernel::new(Arc::clone(&kvm) as _).traced(trace);
         let options = LaunchOptions { kind, certificates: false, guest_memfd };
         let launch = Launch::begin(kernel, ram.clone(), plan, options).context(LaunchSnafu)?;
         let vm = Arc::clone(kvm.vm().context(NoVmSnafu)?);

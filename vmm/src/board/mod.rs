@@ -1,6 +1,7 @@
 //! The board: puts a machine together around a launch plan, launches it, and runs it.
 //!
-//! - [`machine`]: assembly, in the one order that every platform allows.
+//! - [`launch`]: the steps up to a guest that may run, over the kernel or dry.
+//! - [`machine`]: assembly of a machine around them.
 //! - [`exits`]: a guest's exits, each to what answers it.
 //! - [`vcpu`]: vCPU threads and their states.
 //! - [`event`]: what ends a guest.
@@ -11,8 +12,8 @@ mod event;
 mod exits;
 mod firmware;
 mod handover;
-mod machine;
 mod launch;
+mod machine;
 mod mailbox_ports;
 mod vcpu;
 mod watchdog;
@@ -21,5 +22,6 @@ pub(crate) use debug_ports::printable;
 pub(crate) use event::{Event, Events};
 pub(crate) use firmware::FirmwareSpec;
 pub(crate) use handover::Handover;
+pub(crate) use launch::{LaunchOptions, dry_run};
 pub(crate) use machine::{DeviceSpec, Machine, MachineSpec, ProgressSink, VsockDevice};
 pub(crate) use watchdog::Watchdog;

@@ -131,7 +131,7 @@ fn launch(
     };
     let machine = Machine::launch(
         host,
-        MachineSpec { plan, kind, guest_memfd: false, prefault: None, devices },
+        MachineSpec { plan, kind, guest_memfd: false, prefault: None, trace: None, devices },
         &events,
     )
     .map_err(failed("launch the guest"))?;

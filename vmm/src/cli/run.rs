@@ -2,6 +2,7 @@
 
 mod abilities;
 mod check;
+mod dry_run;
 mod firmware;
 mod guest;
 mod identity;
@@ -25,6 +26,7 @@ use cloister_firmware::measure::Digest384;
 use cloister_firmware::plan::LaunchPlan;
 
 use self::check::Checked;
+use self::dry_run::{TraceFile, dry_run};
 use self::plan::plan;
 #[allow(unused_imports)]
 pub(super) use self::plan::{Planned, plan_for};
@@ -54,6 +56,12 @@ pub(super) struct RunArgs {
     /// Print the policy that accepts this very guest, and end
     #[arg(long)]
     print_policy: bool,
+    /// Plan the guest and go through its whole launch without a VM: no /dev/kvm, no root, no hardware
+    #[arg(long, conflicts_with = "print_policy")]
+    dry_run: bool,
+    /// Write down every ioctl of the launch in FILE, one JSON object a line, without guest memory
+    #[arg(long, value_name = "FILE", conflicts_with = "print_policy")]
+    trace_launch: Option<PathBuf>,
 }
 
 pub(super) fn main(args: RunArgs) -> ExitCode {
@@ -68,7 +76,14 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
     if args.print_policy {
         return print_policy(&checked).map_or_else(refuse, |()| ExitCode::SUCCESS);
     }
-    match Run::prepare(checked) {
+    let trace = match args.trace_launch.map(TraceFile::create).transpose() {
+        Ok(trace) => trace,
+        Err(refusal) => return refuse(refusal),
+    };
+    if args.dry_run {
+        return dry_run(&checked, trace.as_ref()).unwrap_or_else(refuse);
+    }
+    match Run::prepare(checked, trace) {
         Ok(run) => run.until_the_end().unwrap_or_else(|message| {
             eprintln!("cloister run: {message}");
             ExitCode::from(exit::FAILED)
@@ -111,17 +126,18 @@ struct Run {
     plan: LaunchPlan,
     firmware: Option<FirmwareSpec>,
     predicted: Digest384,
+    trace: Option<TraceFile>,
 }
 
 impl Run {
-    fn prepare(checked: Checked) -> Result<Self, Refusal> {
+    fn prepare(checked: Checked, trace: Option<TraceFile>) -> Result<Self, Refusal> {
         let host = Host::open().map_err(|e| Refusal::from_lines(&e.to_string()))?;
         checked.check_host(&host)?;
         let choice = choose_platform(&checked.guest, Some(&host))?;
         let planned = plan(&checked.guest, choice.kind, Some(&host))?;
         let predicted = planned.predicted();
         let Planned { plan, firmware, .. } = planned;
-        Ok(Run { checked, host, choice, plan, firmware, predicted })
+        Ok(Run { checked, host, choice, plan, firmware, predicted, trace })
     }
 
     fn until_the_end(self) -> Result<ExitCode, String> {
@@ -217,12 +233,21 @@ impl Life<'_> {
             serial: run.serial(kind)?,
             debug: None,
         };
+        let trace = run.trace.as_ref().map(TraceFile::trace).transpose()?;
         let prefault = run.checked.prefault.then(|| progress::bar("prefault"));
         let guest_memfd = run.checked.guest_memfd;
-        let spec = MachineSpec { plan, kind, guest_memfd, prefault, devices };
-        let mut machine =
-            Machine::launch(&run.host, spec, events).map_err(|e| format!("cannot launch the guest: {e}"))?;
+        let spec = MachineSpec { plan, kind, guest_memfd, prefault, trace: trace.clone(), devices };
+        let launched = Machine::launch(&run.host, spec, events);
+        let written = run.trace.as_ref().zip(trace).map(|(file, trace)| file.end(&trace));
+        let mut machine = match launched {
+            Ok(machine) => machine,
+            Err(e) => {
+                let written = written.map_or_else(String::new, |text| format!(" ({text})"));
+                return Err(format!("cannot launch the guest: {e}{written}"));
+            }
+        };
         story.step("launch", "pages loaded, launch closed");
+        written.iter().for_each(|text| story.more(text));
         if let Some(digest) = machine.launched_digest() {
             let digest = Digest384(digest);
             story.more(format_args!("launch digest, computed below {digest}"));

@@ -12,7 +12,8 @@ use crate::snp::abi::{
 
 pub(super) fn name(cmd: &SevCmd) -> String {
     match CommandId(cmd.id).name() {
-        known if known.starts_with('S') => format!("KVM_{known}"),
+        known if known.starts_with("SEV_") => format!("KVM_{known}"),
+        known if known.starts_with("SNP_") => format!("KVM_SEV_{known}"),
         unknown => unknown.to_owned(),
     }
 }

@@ -2,13 +2,17 @@
 //!
 //! ```text
 //! launch steps ──▶ Kernel ──▶ trace, if one is asked for
-//!                    └──────▶ LaunchKernel: KvmKernel (the kernel)
+//!                    └──────▶ LaunchKernel: KvmKernel (the kernel), DryKernel (rules and simulators,
+//!                                           no descriptor of KVM's is opened)
 //! ```
 
 mod call;
 mod decode;
 mod decode_sev;
 mod decode_tdx;
+mod dry;
+mod dry_cpuid;
+mod dry_vcpus;
 mod errno_name;
 mod real;
 mod trace;
@@ -28,6 +32,7 @@ use crate::tdx::TdxIoctl;
 use crate::tdx::abi::TdxCmd;
 
 pub use call::{Call, On};
+pub use dry::DryKernel;
 use errno_name::errno_name;
 pub use real::KvmKernel;
 pub use trace::Trace;
