@@ -6,4 +6,5 @@ mod machine {
     mod end;
     mod firmware;
     mod protected;
+    mod trace;
 }

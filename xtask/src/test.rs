@@ -203,6 +203,7 @@ impl Machine {
         let binary = build::machine_tests()?;
         let kernels = guest_kernels()?;
         // In the rig there is no network to fetch them from.
+        build::observers()?;
         firmware_images()?;
         stock_firmware()?;
         let kernels = env::join_paths(kernels.iter().map(|kernel| &kernel.dir)).unwrap_or_default();
