@@ -86,6 +86,9 @@ const CHUNK_PAGES: usize = 256;
 /// How often the same LAUNCH_UPDATE may be interrupted without progress before we give up.
 const MAX_RETRIES: u32 = 1000;
 
+/// How often what may have been a signal is tried again.
+const SIGNAL_RETRIES: u32 = 8;
+
 impl<'a> SnpLaunch<'a> {
     /// A launch that speaks through `ioctl`. `sev_fd` is the number of `/dev/sev`: KVM remembers the
     /// number, so it stays open at it for the VM's life.
@@ -168,6 +171,13 @@ impl<'a> SnpLaunch<'a> {
                 Err(LaunchError::Command { errno: libc::EINTR | libc::EAGAIN, .. }) | Ok(()) => {
                     idle += 1;
                     ensure!(idle < MAX_RETRIES, StuckSnafu { gpa: at });
+                }
+                // A pending signal is EIO without a word of the firmware too, like a page that KVM refuses. That
+                // one stays refused.
+                Err(LaunchError::Command { errno: libc::EIO, code: FirmwareCode::NONE, .. })
+                    if idle < SIGNAL_RETRIES =>
+                {
+                    idle += 1;
                 }
                 Err(LaunchError::Command { code: FirmwareCode::INVALID_PARAM, .. })
                     if page_type == PageType::CPUID =>
