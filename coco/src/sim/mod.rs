@@ -30,3 +30,5 @@ pub use weather::Weather;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walks;

@@ -16,7 +16,7 @@ use crate::snp::abi::{CommandId, FirmwareCode, LaunchUpdate, PageType, SevCmd};
 use crate::snp::{LaunchError, SevIoctl, SnpLaunch};
 
 /// vCPUs in the reset state, as KVM reports it after the board has set it.
-struct Reset(usize);
+pub(super) struct Reset(pub(super) usize);
 
 impl VcpuRegisters for Reset {
     fn registers(&self) -> std::io::Result<Vec<(kvm_regs, kvm_sregs)>> {
