@@ -57,7 +57,7 @@ fn more_memory_than_the_host_has_is_refused() {
     let guest = Guest::running(SCRIPT);
     let mut args = vec!["run".to_owned()];
     args.extend(guest.flags());
-    args.extend(["--coco", "off", "--memory", "100T", "--cmdline", "console=ttyS0"].map(String::from));
+    args.extend(["--coco", "off", "--memory", "30T", "--cmdline", "console=ttyS0"].map(String::from));
     // No test machine has this much; the refusal names what there is.
     Run::of(args).code(2).told("this host has");
 }

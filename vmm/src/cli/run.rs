@@ -126,6 +126,7 @@ struct Run {
     plan: LaunchPlan,
     firmware: Option<FirmwareSpec>,
     predicted: Digest384,
+    signature_of_host: Option<u32>,
     trace: Option<TraceFile>,
 }
 
@@ -136,8 +137,8 @@ impl Run {
         let choice = choose_platform(&checked.guest, Some(&host))?;
         let planned = plan(&checked.guest, choice.kind, Some(&host))?;
         let predicted = planned.predicted();
-        let Planned { plan, firmware, .. } = planned;
-        Ok(Run { checked, host, choice, plan, firmware, predicted, trace })
+        let Planned { plan, firmware, signature_of_host, .. } = planned;
+        Ok(Run { checked, host, choice, plan, firmware, predicted, signature_of_host, trace })
     }
 
     fn until_the_end(self) -> Result<ExitCode, String> {
@@ -161,6 +162,12 @@ impl Run {
         memory_map(&story, &self.plan);
         if kind.has_evidence() {
             story.more(format_args!("predicted launch digest {}", self.predicted));
+        }
+        if let Some(signature) = self.signature_of_host {
+            story.more(format_args!(
+                "CPU signature {signature:#x}, this host's: other hosts give another digest, unless it is named \
+                 there (--cpu-sig {signature:#x})"
+            ));
         }
         let (sender, receiver) = mpsc::channel();
         let events = Events::new(sender);

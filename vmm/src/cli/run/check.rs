@@ -8,7 +8,7 @@ use cloister_devices::virtio::dev::blk::Disk;
 
 use super::guest::Guest;
 use crate::cli::attest::{self, Policy};
-use crate::config::{CocoPlatform, DiskSpec, FileSpec, StatsSpec, VmSpec, VsockSpec};
+use crate::config::{DiskSpec, FileSpec, StatsSpec, VmSpec, VsockSpec};
 use crate::kvm::Host;
 use crate::refusal::Refusal;
 
@@ -42,8 +42,7 @@ const SOCKET_PATH_MAX: usize = 107 - 11;
 impl Checked {
     pub(super) fn new(spec: VmSpec) -> Result<Self, Refusal> {
         let guest = Guest::new(&spec)?;
-        check_memory(guest.memory)?;
-        check_services(&spec, guest.platform)?;
+        spec.certs.as_deref().map_or(Ok(()), check_certs)?;
         if let Some(vsock) = &spec.vsock {
             check_vsock(vsock)?;
         }
@@ -78,8 +77,9 @@ impl Checked {
         })
     }
 
-    /// What depends on the host's KVM.
+    /// What depends on the host's memory and KVM: not asked for when nothing is to run.
     pub(super) fn check_host(&self, host: &Host) -> Result<(), Refusal> {
+        check_memory(self.guest.memory, host_memory())?;
         let most = host.kvm.get_max_vcpus();
         if self.guest.cpus as usize > most {
             return Err(Refusal::new(
@@ -92,32 +92,14 @@ impl Checked {
     }
 }
 
-/// Services that the guest would never be asked about.
-fn check_services(spec: &VmSpec, platform: CocoPlatform) -> Result<(), Refusal> {
-    use CocoPlatform::{Auto, Snp, Tdx};
-    let useless = |flag: &str, of: &str| {
+fn check_certs(path: &Path) -> Result<(), Refusal> {
+    path.metadata().map(drop).map_err(|e| {
         Refusal::new(
-            format_args!("{flag} with --coco {platform}"),
-            format_args!("only guests on {of} ask for it"),
-            format_args!("leave {flag} away, or choose --coco {of}"),
+            format_args!("cannot use the certificates {}", path.display()),
+            e,
+            "give a directory with them, or a file with the table",
         )
-    };
-    if spec.quote_service.is_some() && !matches!(platform, Auto | Tdx) {
-        return Err(useless("--quote-service", "tdx"));
-    }
-    if spec.certs.is_some() && !matches!(platform, Auto | Snp) {
-        return Err(useless("--certs", "snp"));
-    }
-    if let Some(path) = &spec.certs {
-        path.metadata().map_err(|e| {
-            Refusal::new(
-                format_args!("cannot use the certificates {}", path.display()),
-                e,
-                "give a directory with vcek, ask and ark, or a file with the table",
-            )
-        })?;
-    }
-    Ok(())
+    })
 }
 
 fn check_disk(disk: &DiskSpec) -> Result<Disk, Refusal> {
@@ -132,11 +114,10 @@ fn check_disk(disk: &DiskSpec) -> Result<Disk, Refusal> {
     Disk::open_read_only(&disk.path).map_err(|e| Refusal::new(what, e, "give the path of a raw disk image"))
 }
 
-fn check_memory(memory: u64) -> Result<(), Refusal> {
-    let what = format!("cannot give the guest {} MiB of memory", memory >> 20);
-    match host_memory() {
+fn check_memory(memory: u64, host: Option<u64>) -> Result<(), Refusal> {
+    match host {
         Some(total) if memory > total => Err(Refusal::new(
-            what,
+            format_args!("cannot give the guest {} MiB of memory", memory >> 20),
             format_args!("this host has {} MiB in all", total >> 20),
             "ask for less: --memory 512M",
         )),
@@ -198,7 +179,6 @@ fn check_free(path: &Path) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Size;
 
     fn spec(f: impl FnOnce(&mut VmSpec)) -> Result<Checked, Refusal> {
         let mut spec = VmSpec { kernel: Some("k".into()), ..VmSpec::default() };
@@ -220,7 +200,8 @@ mod tests {
     fn mistakes_are_found_before_anything_is_made() {
         assert!(spec(|_| ()).is_ok());
         assert!(refusal(|s| s.kernel = None).contains("no kernel"), "the guest is checked too");
-        assert!(refusal(|s| s.memory = Some(Size(16 << 40))).contains("this host has"));
+        let gone = refusal(|s| s.certs = Some("/nonexistent/certs".into()));
+        assert!(gone.contains("cannot use the certificates /nonexistent/certs"));
         assert!(refusal(|s| s.attest = Some("p".into())).contains("--attest without --vsock"));
         assert!(refusal(|s| s.disk = disk("path=/dev/null,readonly=on")).contains("neither a regular"));
         assert!(refusal(|s| s.disk = disk("path=d")).contains("add readonly=on"));
@@ -242,23 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn services_are_for_guests_that_ask_for_them() {
-        let service = || Some("vsock:2:4050".parse().unwrap());
-        let platform = |s: &mut VmSpec, p: CocoPlatform| s.coco = Some(p.into());
-        let on = |p| refusal(move |s| (platform(s, p), s.quote_service = service()).1);
-        assert!(on(CocoPlatform::Snp).contains("--quote-service with --coco snp"));
-        assert!(on(CocoPlatform::Off).contains("only guests on tdx"));
-        assert!(spec(|s| (platform(s, CocoPlatform::Tdx), s.quote_service = service()).1).is_ok());
-        assert!(spec(|s| s.quote_service = service()).is_ok(), "auto may choose tdx");
-
-        let dir = tempfile::tempdir().unwrap();
-        let here = dir.path().to_owned();
-        assert!(spec(|s| (platform(s, CocoPlatform::Snp), s.certs = Some(here.clone())).1).is_ok());
-        let gone = Some(here.join("none"));
-        assert!(refusal(|s| s.certs = gone).contains("cannot use the certificates"));
-        assert!(
-            refusal(|s| (platform(s, CocoPlatform::Tdx), s.certs = Some(here)).1)
-                .contains("only guests on snp")
-        );
+    fn a_guest_has_no_more_memory_than_its_host() {
+        assert!(check_memory(1 << 30, Some(1 << 30)).is_ok());
+        assert!(check_memory(1 << 30, None).is_ok(), "a host that does not say");
+        let refusal = check_memory(2 << 30, Some(1 << 30)).unwrap_err().to_string();
+        assert!(refusal.contains("this host has 1024 MiB"), "{refusal}");
+        assert!(host_memory().is_some_and(|total| total > 1 << 20));
     }
 }

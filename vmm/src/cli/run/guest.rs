@@ -55,7 +55,6 @@ impl Guest {
             console: spec.console.clone(),
         };
         check_attested(&guest, coco.snp.host_data.is_some())?;
-        check_signature(&guest)?;
         Ok(guest)
     }
 
@@ -148,18 +147,6 @@ fn check_attested(guest: &Guest, host_data: bool) -> Result<(), Refusal> {
         ));
     }
     Ok(())
-}
-
-/// Only SNP measures what kind of CPU it is; elsewhere the flag would do nothing in silence.
-fn check_signature(guest: &Guest) -> Result<(), Refusal> {
-    match guest.platform {
-        CocoPlatform::Tdx | CocoPlatform::Off if guest.signature.is_some() => Err(Refusal::new(
-            format_args!("--cpu-model or --cpu-sig with --coco {}", guest.platform),
-            "they say what SNP vCPUs have in RDX when they start, which only SNP measures",
-            "leave them away",
-        )),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,9 @@ pub(in crate::cli) struct Planned {
     /// What it will measure to, step by step: SNP's launch digest or TDX's MRTD. A plain guest's is that
     /// of the same plan under SNP, and nothing will prove it.
     pub(in crate::cli) measurement: Measurement,
+    /// The CPU signature that was taken from the host, because nobody named one: the measurement is that of
+    /// such hosts only.
+    pub(in crate::cli) signature_of_host: Option<u32>,
 }
 
 impl Planned {
@@ -51,7 +54,8 @@ pub(super) fn plan(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Re
     if guest.firmware.is_none() {
         without_firmware(kind)?;
     }
-    let signature = signature(guest, kind, host)?;
+    let signature_of_host = signature_of_host(guest, kind, host)?;
+    let signature = guest.signature.or(signature_of_host).unwrap_or(SIGNATURE);
     let (plan, firmware) = match (&guest.firmware, &guest.kernel) {
         (Some(path), _) => {
             firmware::plan(guest, path, kind, signature).map(|(plan, told)| (plan, Some(told)))?
@@ -65,18 +69,16 @@ pub(super) fn plan(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Re
     if kind.has_evidence() {
         check_digest(&plan.identity, measurement.digest)?;
     }
-    Ok(Planned { kind, plan, firmware, measurement })
+    Ok(Planned { kind, plan, firmware, measurement, signature_of_host })
 }
 
-/// The CPU signature that SNP vCPUs start with. Everything else takes the same on every host.
-fn signature(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<u32, Refusal> {
-    if let Some(signature) = guest.signature {
-        return Ok(signature);
+/// The CPU signature that SNP vCPUs start with, if nobody named it. Every other guest has the same one on
+/// every host.
+fn signature_of_host(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<Option<u32>, Refusal> {
+    if kind != PlatformKind::Snp || guest.signature.is_some() {
+        return Ok(None);
     }
-    if kind != PlatformKind::Snp {
-        return Ok(SIGNATURE);
-    }
-    host.and_then(host_signature).ok_or_else(|| {
+    host.and_then(host_signature).map(Some).ok_or_else(|| {
         Refusal::new(
             "neither --cpu-model nor --cpu-sig is given",
             "every SNP vCPU starts with the signature of its CPU in RDX, so it is measured, and here is no \

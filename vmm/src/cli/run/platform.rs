@@ -41,7 +41,34 @@ pub(super) fn choose_platform(guest: &Guest, host: Option<&Host>) -> Result<Choi
             "run on a host with SEV-SNP or TDX, or leave --require-coco away",
         ));
     }
+    if host.is_some() && choice.kind == PlatformKind::Tdx {
+        check_td_cpus(guest.cpus, present_cpus(&std::fs::read_to_string(PRESENT_CPUS).unwrap_or_default()))?;
+    }
     Ok(choice)
+}
+
+/// The processors that the host has, as a list of ranges.
+const PRESENT_CPUS: &str = "/sys/devices/system/cpu/present";
+
+/// KVM gives a TD no more vCPUs than the host has processors (arch/x86/kvm/vmx/tdx.c, `tdx_vm_init`).
+fn check_td_cpus(cpus: u32, present: Option<u32>) -> Result<(), Refusal> {
+    match present {
+        Some(present) if cpus > present => Err(Refusal::new(
+            format_args!("cannot give a TD {cpus} vCPUs"),
+            format_args!("this host has {present} processors, and KVM allows a TD no more than those"),
+            format_args!("ask for at most {present}: --cpus {present}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// How many processors a list such as `0-3,6` has.
+fn present_cpus(list: &str) -> Option<u32> {
+    list.trim().split(',').try_fold(0u32, |sum, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        sum.checked_add(last.checked_sub(first)?.checked_add(1)?)
+    })
 }
 
 /// Why this guest is not launched on `kind`.

@@ -67,3 +67,14 @@ fn confidential_hardware_can_be_required() {
         }
     }
 }
+
+#[test]
+fn a_td_has_no_more_vcpus_than_the_host_has_processors() {
+    assert_eq!((present_cpus("0-3,6\n"), present_cpus("0")), (Some(5), Some(1)));
+    for bad in ["", "3-0", "x", "0-4294967295"] {
+        assert_eq!(present_cpus(bad), None, "{bad}");
+    }
+    assert!(check_td_cpus(4, Some(4)).is_ok() && check_td_cpus(4, None).is_ok());
+    let refusal = check_td_cpus(5, Some(4)).unwrap_err().to_string();
+    assert!(refusal.contains("has 4 processors") && refusal.lines().count() == 3, "{refusal}");
+}
