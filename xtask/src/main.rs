@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod demo;
 mod guest;
+mod hardware;
 mod kvm;
 mod rig;
 mod rustc;
@@ -18,6 +19,7 @@ Usage: cargo xtask COMMAND
 
   demo [ARGS]          the demonstration: `cloister demo ARGS`, in the rig where there is no usable /dev/kvm
   test [FILTER]        every test, with the whole-machine tests in the rig where there is no hardware virtualisation
+  hardware [snp|tdx]   the tests that need a real SNP or TDX host, on such a host (or CLOISTER_HARDWARE=snp|tdx)
   guest                kernels and an initial file system for a first guest, and the line that starts it
   check                formatting, lints, licences
   rig [OPTIONS] -- CMD run a command where there is a real /dev/kvm, on emulated hardware
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(&args),
         "test" => test::run(&args),
         "guest" => guest::run(),
+        "hardware" => hardware::run(&args),
         "check" => check::run(),
         "rig" => rig::run(args),
         "help" | "-h" | "--help" => {

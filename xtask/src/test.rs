@@ -2,6 +2,7 @@
 
 use crate::{
     Status, build, demo,
+    hardware::Lane,
     kvm::Kvm,
     summary::{self, Count, Counter, Row},
 };
@@ -23,6 +24,7 @@ const MACHINE_LIMIT: Duration = Duration::from_secs(40 * 60);
 
 pub(crate) fn run(args: &[String]) -> Status {
     let filter = args.first().map(String::as_str);
+    let lane = Lane::asked_for()?;
     let kvm = Kvm::probe();
     build::needs()?;
     let mut tests = Tests { rows: Vec::new(), notes: Vec::new() };
@@ -35,7 +37,10 @@ pub(crate) fn run(args: &[String]) -> Status {
     }
     tests.units(filter);
     match Machine::build() {
-        Ok(machine) => tests.machine(&machine, &kvm, filter),
+        Ok(machine) => {
+            tests.machine(&machine, &kvm, filter);
+            tests.hardware(&machine, lane, filter);
+        }
         Err(error) => tests.broken("whole-machine tests", &error),
     }
     Ok(summary::print(&tests.rows, &tests.notes))
@@ -46,6 +51,13 @@ fn plan(kvm: &Kvm) -> &'static str {
         Kvm::Hardware { .. } => "this KVM has no private memory: the tests that need it run in the rig",
         _ => "no hardware virtualisation here: the whole-machine tests run in the rig",
     }
+}
+
+/// The hardware lane alone, on a host that must be one for it.
+pub(crate) fn hardware(lane: Lane) -> Result<(Vec<Row>, Vec<String>), Error> {
+    let mut tests = Tests { rows: Vec::new(), notes: Vec::new() };
+    tests.hardware(&Machine::build()?, Some(lane), None);
+    Ok((tests.rows, tests.notes))
 }
 
 struct Tests {
@@ -143,6 +155,34 @@ impl Tests {
             Ok(outcome) => self.row(what, output.count.with_status(outcome.status == 0), began),
             Err(error) => self.broken(what, &error),
         }
+    }
+
+    /// The tests that need a real SNP or TDX host: run where they were asked for, which fails on another host;
+    /// counted everywhere else.
+    fn hardware(&mut self, machine: &Machine, lane: Option<Lane>, filter: Option<&str>) {
+        let what = "hardware lane";
+        let listed = build::hardware_tests().and_then(|binary| Ok((names(&binary)?, binary)));
+        let (names, binary) = match listed {
+            Ok(listed) => listed,
+            Err(error) => return self.broken(what, &error),
+        };
+        let wanted = |name: &&String| filter.is_none_or(|filter| name.contains(filter));
+        let all: Vec<_> = names.iter().filter(wanted).collect();
+        let (run, skipped): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|name| lane.is_some_and(|lane| name.starts_with(lane.prefix())));
+        if !skipped.is_empty() {
+            let count = skipped.len();
+            self.notes.push(format!(
+                "skipped: {what}, {count} tests (not asked for: CLOISTER_HARDWARE=snp or tdx)"
+            ));
+        }
+        let Some(lane) = lane.filter(|_| !run.is_empty()) else { return };
+        if let Err(error) = lane.require(&machine.cloister) {
+            return self.broken(what, &error);
+        }
+        let mut command = Command::new(&binary);
+        command.args(run).args(["--exact", "--test-threads", "1"]).envs(machine.env.iter().cloned());
+        self.local(&format!("{what}: {}", lane.name()), &mut command);
     }
 
     fn demo(&mut self, machine: &Machine) {
