@@ -5,6 +5,7 @@ mod machine {
     mod boot;
     mod end;
     mod firmware;
+    mod planned;
     mod protected;
     mod trace;
 }
