@@ -7,5 +7,7 @@ mod machine {
     mod firmware;
     mod planned;
     mod protected;
+    mod protected_conversion;
+    mod protected_sides;
     mod trace;
 }

@@ -239,6 +239,7 @@ impl Machine {
     fn build() -> Result<Self, Error> {
         let cloister = build::cloister()?;
         let payload = build::payload()?;
+        let conversion = build::conversion_guest()?;
         let agent = build::agent()?;
         let binary = build::machine_tests()?;
         let kernels = guest_kernels()?;
@@ -253,6 +254,7 @@ impl Machine {
             ("CLOISTER_BIN".into(), path(&cloister)),
             ("CLOISTER_AGENT".into(), path(&agent)),
             ("CLOISTER_PAYLOAD".into(), path(&payload)),
+            ("CLOISTER_CONVERSION_PAYLOAD".into(), path(&conversion)),
             ("CLOISTER_GUEST_KERNELS".into(), kernels.to_string_lossy().into_owned()),
         ];
         let names = names(&binary)?;

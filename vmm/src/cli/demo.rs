@@ -34,6 +34,9 @@ pub(super) struct DemoArgs {
     /// What to launch the guest on
     #[arg(long, value_enum, default_value = "auto", value_name = "PLATFORM")]
     coco: CocoPlatform,
+    /// Number of vCPUs; the demo's guest has use for one
+    #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=254))]
+    cpus: u32,
     /// The demo's guest [default: cloister-demo-guest beside this program]
     #[arg(long, value_name = "FILE")]
     payload: Option<PathBuf>,
@@ -192,7 +195,7 @@ fn plan(args: &DemoArgs, kind: PlatformKind) -> Result<LaunchPlan, Refusal> {
         image,
         params: boot_info(kind),
         memory: MEMORY,
-        vcpus: 1,
+        vcpus: args.cpus,
         signature: SIGNATURE,
         identity: Identity::default(),
         initial: InitialPrivacy::Private,
