@@ -16,6 +16,8 @@
 use std::io;
 use std::sync::Mutex;
 
+use super::Capabilities;
+
 /// A TDVMCALL's number (R11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TdvmcallLeaf(pub u64);
@@ -59,6 +61,13 @@ pub struct VmCallInfo {
     pub kernel_r12: u64,
     /// `user_tdvmcallinfo_1_r12`
     pub user_r12: u64,
+}
+
+impl From<&Capabilities> for VmCallInfo {
+    fn from(offered: &Capabilities) -> Self {
+        let ([kernel_r11, kernel_r12], [user_r11, user_r12]) = (offered.kernel_calls, offered.user_calls);
+        VmCallInfo { kernel_r11, user_r11, kernel_r12, user_r12 }
+    }
 }
 
 impl VmCallInfo {

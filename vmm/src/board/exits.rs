@@ -2,17 +2,40 @@
 //!
 //! Everything in an exit was chosen by the guest. Nothing here panics on it, and nothing is answered by
 //! guessing: what cannot be answered ends the guest with a message.
+//!
+//! - [`hypercall`]: conversions that the guest asks for.
+//! - [`coco`]: what confidential guests ask at run time.
+//! - [`told`]: what the operator is told of exits that end a guest.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod coco;
+mod hypercall;
+mod told;
 
 use std::sync::Arc;
 
-use cloister_coco::memory::{Converter, Target};
+use cloister_coco::memory::Converter;
+use cloister_coco::snp::certs::HeldLocks;
 use cloister_devices::bus::Bus;
 use cloister_devices::platform::Ioapic;
 use kvm_ioctls::{HypercallExit, VcpuExit};
-use tracing::debug;
+
+pub(crate) use coco::{CocoExits, CocoServices};
+use told::Side;
 
 use super::event::{Event, Events};
 use super::handover::Progress;
+use crate::kvm::{PageExit, RunPage};
 
 /// What answers a guest's exits. Shared by all vCPUs.
 pub(crate) struct Exits {
@@ -20,25 +43,21 @@ pub(crate) struct Exits {
     pub(crate) mmio: Bus,
     pub(crate) ioapic: Ioapic,
     pub(crate) converter: Arc<Converter>,
+    pub(crate) coco: CocoExits,
     pub(crate) events: Events,
     /// What the vCPUs did that was not merely looking.
     pub(crate) progress: Arc<Progress>,
 }
 
 /// Whether the vCPU goes back into the guest.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Next {
     Run,
+    /// Back into the kernel, but not into the guest: KVM finishes what it asked for, and comes back. The
+    /// locks are to be held until then.
+    Finish(HeldLocks),
     Stop,
 }
-
-/// KVM_HC_MAP_GPA_RANGE and the attributes that it takes (include/uapi/linux/kvm_para.h).
-const KVM_HC_MAP_GPA_RANGE: u64 = 12;
-const MAP_GPA_RANGE_ENCRYPTED: u64 = 1 << 4;
-const MAP_GPA_RANGE_PAGE_SIZE: u64 = 0xf;
-
-/// A guest's own view of errors in RAX: a negative errno.
-const EINVAL: u64 = (-(libc::EINVAL as i64)) as u64;
 
 impl Exits {
     /// Answers one exit. `width` is the width of a port access, in bytes: a string instruction makes many
@@ -65,20 +84,11 @@ impl Exits {
             }
             VcpuExit::IoapicEoi(vector) => self.ioapic.eoi(vector),
             VcpuExit::Hypercall(call) => self.hypercall(call),
-            VcpuExit::MemoryFault { flags, gpa, size } => return self.memory_fault(flags, gpa, size),
-            VcpuExit::SystemEvent(kind, data) => {
-                self.events.send(system_event(kind, data));
-                return Next::Stop;
-            }
-            VcpuExit::Shutdown => return self.crash("triple fault".to_owned()),
+            VcpuExit::Shutdown => return self.end(told::shutdown(self.coco.kind)),
             VcpuExit::FailEntry(reason, cpu) => {
                 return self.crash(format!(
                     "the processor refuses to enter the guest (reason {reason:#x}, host CPU {cpu})"
                 ));
-            }
-            VcpuExit::InternalError => {
-                return self
-                    .crash("KVM cannot emulate what the guest did (KVM_EXIT_INTERNAL_ERROR)".to_owned());
             }
             VcpuExit::Intr | VcpuExit::IrqWindowOpen | VcpuExit::Hlt => {}
             other => return self.crash(format!("unexpected exit {other:?}")),
@@ -86,51 +96,65 @@ impl Exits {
         Next::Run
     }
 
+    /// Answers an exit of the vCPU `apic_id` that stands in its page. `errno` is that of KVM_RUN, if it
+    /// failed.
+    pub(crate) fn handle_page(&self, mut page: RunPage<'_>, apic_id: u32, errno: i32) -> Next {
+        self.progress.count();
+        match page.exit() {
+            Some(PageExit::Tdx(call)) => {
+                page.answer_tdx(self.coco.td_call(call, apic_id));
+                Next::Run
+            }
+            Some(PageExit::CertRequest(request)) => {
+                let answer = self.coco.certs(self.converter.memory(), request);
+                page.answer_certs(&answer);
+                if answer.locks.is_empty() { Next::Run } else { Next::Finish(answer.locks) }
+            }
+            Some(PageExit::MemoryFault { flags, gpa, size }) => {
+                self.end(told::memory_fault(errno, flags, gpa, size, self.side(gpa)))
+            }
+            Some(PageExit::SystemEvent { kind, data }) => self.end(told::system_event(kind, &data)),
+            Some(PageExit::InternalError { suberror }) => self.end(told::internal_error(suberror)),
+            None => self.crash(format!("KVM reports an exit {}, which is not known here", page.reason())),
+        }
+    }
+
+    /// KVM_RUN failed, and no exit says why.
+    pub(crate) fn run_failed(&self, errno: i32) -> Next {
+        self.end(told::run_error(self.coco.kind, errno))
+    }
+
     fn crash(&self, what: String) -> Next {
-        self.events.send(Event::Crash(what));
+        self.end(Event::Crash(what))
+    }
+
+    fn end(&self, event: Event) -> Next {
+        self.events.send(event);
         Next::Stop
     }
 
     fn hypercall(&self, call: HypercallExit<'_>) {
-        let [gpa, pages, attributes, ..] = call.args;
-        let known = attributes & !(MAP_GPA_RANGE_ENCRYPTED | MAP_GPA_RANGE_PAGE_SIZE) == 0;
-        if call.nr != KVM_HC_MAP_GPA_RANGE || !known {
-            *call.ret = EINVAL;
-            return;
-        }
-        // The page size is a hint, and not believed.
-        let to = if attributes & MAP_GPA_RANGE_ENCRYPTED != 0 { Target::Private } else { Target::Shared };
-        *call.ret = match self.converter.convert(gpa, pages, to) {
-            Ok(()) => 0,
-            Err(error) => {
-                debug!(%error, "conversion refused");
-                EINVAL
+        *call.ret = hypercall::answer(self.coco.kind, call.nr, &call.args, |asked| {
+            let done = self.converter.convert(asked.gpa, asked.pages, asked.to);
+            if let Err(error) = &done {
+                self.coco.warn(format_args!("refused: {error}"));
             }
-        };
+            done
+        });
     }
 
-    /// The guest touched a page as what it is not. It did not ask for a conversion: refused.
-    fn memory_fault(&self, flags: u64, gpa: u64, size: u64) -> Next {
-        let wanted = if flags & 1 << 3 != 0 { "private" } else { "shared" };
-        self.crash(format!(
-            "the guest used {size:#x} bytes at {gpa:#x} as {wanted} memory without having them converted"
-        ))
-    }
-}
-
-/// KVM_EXIT_SYSTEM_EVENT (include/uapi/linux/kvm.h, KVM_SYSTEM_EVENT_*).
-fn system_event(kind: u32, data: &[u64]) -> Event {
-    match kind {
-        1 => Event::PowerOff,
-        2 => Event::Reset,
-        3 => Event::Crash("the guest reported a crash to KVM".to_owned()),
-        6 => {
-            // GHCB MSR protocol, termination request: set in bits 15:12, code in bits 23:16.
-            let value = data.first().copied().unwrap_or(0);
-            let (set, code) = (value >> 12 & 0xf, value >> 16 & 0xff);
-            Event::Crash(format!("the SEV guest ended itself: reason set {set}, code {code}"))
+    /// Which side of memory `gpa` is on.
+    fn side(&self, gpa: u64) -> Side {
+        let memory = self.converter.memory();
+        if memory.is_private(gpa) {
+            Side::Private
+        } else if memory.check(gpa, 1).is_ok() {
+            Side::Shared
+        } else {
+            Side::Nowhere
         }
-        7 => Event::Crash("the TDX guest reported a fatal error".to_owned()),
-        _ => Event::Crash(format!("unknown system event {kind}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ use snafu::{OptionExt, ResultExt, Snafu};
 
 use super::debug_ports::{DEBUG_CONSOLE, DEBUG_EXIT, DebugConsole, DebugExit, FIRMWARE_LOG, FirmwareLog};
 use super::event::{Event, Events};
-use super::exits::Exits;
+use super::exits::{CocoExits, CocoServices, Exits};
 use super::firmware::{self, FirmwareItemsError, FirmwareSpec};
 use super::handover::Progress;
 use super::launch::{Launch, LaunchError, LaunchOptions, guest_ram};
@@ -59,6 +59,8 @@ pub(crate) type ProgressSink = Box<dyn FnMut(u64, u64)>;
 /// The devices of a machine, beside those that every machine has.
 #[derive(Default)]
 pub(crate) struct DeviceSpec {
+    /// What the guest's own requests of its platform are answered with.
+    pub(crate) services: CocoServices,
     pub(crate) vsock: Option<VsockDevice>,
     pub(crate) rng: bool,
     /// Disks, in the order in which firmware tries to boot from them.
@@ -104,6 +106,8 @@ pub(crate) enum MachineError {
     NoVm,
     #[snafu(display("{source}; leave --prefault away to have memory come when it is touched"))]
     Prefault { source: PrefaultError },
+    #[snafu(display("services for the guest: {source}"))]
+    Services { source: io::Error },
     #[snafu(display("starting vCPU threads: {source}"))]
     Threads { source: io::Error },
 }
@@ -127,7 +131,7 @@ impl Machine {
         let ram = guest_ram(plan).context(LaunchSnafu)?;
         let kvm = Arc::new(KvmKernel::new(Arc::clone(&host.kvm)));
         let kernel = Kernel::new(Arc::clone(&kvm) as _).traced(trace);
-        let options = LaunchOptions { kind, certificates: false, guest_memfd };
+        let options = LaunchOptions { kind, certificates: devices.services.certs.is_some(), guest_memfd };
         let launch = Launch::begin(kernel, ram.clone(), plan, options).context(LaunchSnafu)?;
         let vm = Arc::clone(kvm.vm().context(NoVmSnafu)?);
 
@@ -242,7 +246,9 @@ impl Assembly<'_> {
         mmio.insert(window.start, window.size, shared(PciMmio::new(root))).context(OverlapSnafu)?;
 
         let converter = Arc::clone(self.platform.converter());
-        let exits = Exits { pio, mmio, ioapic, converter, events: self.events.clone(), progress };
+        let (memory, td) = (converter.memory(), self.platform.td());
+        let coco = CocoExits::new(self.kind, memory, self.vm, td, devices.services).context(ServicesSnafu)?;
+        let exits = Exits { pio, mmio, ioapic, converter, coco, events: self.events.clone(), progress };
         Ok(Built { exits, serial_input, watchdog })
     }
 

@@ -20,6 +20,7 @@ mod watchdog;
 
 pub(crate) use debug_ports::printable;
 pub(crate) use event::{Event, Events};
+pub(crate) use exits::CocoServices;
 pub(crate) use firmware::FirmwareSpec;
 pub(crate) use handover::Handover;
 pub(crate) use launch::{LaunchOptions, dry_run};

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use clap::Args;
 use cloister_coco::launch::{Choice, PlatformKind};
+use cloister_coco::snp::certs::CertStore;
 use cloister_devices::platform::SerialInput;
 use cloister_firmware::measure::Digest384;
 use cloister_firmware::plan::LaunchPlan;
@@ -36,7 +37,8 @@ use super::attest::{Attestation, BrokerEnd, Policy, policy_text};
 use super::progress;
 use super::story::{Story, To, memory_map, passed_over};
 use crate::board::{
-    DeviceSpec, Event, Events, FirmwareSpec, Machine, MachineSpec, VsockDevice, Watchdog, printable,
+    CocoServices, DeviceSpec, Event, Events, FirmwareSpec, Machine, MachineSpec, VsockDevice, Watchdog,
+    printable,
 };
 use crate::config::{ConsoleSpec, StatsSpec, VmSpec};
 use crate::exit;
@@ -227,7 +229,12 @@ impl Life<'_> {
     fn machine(&self, story: &mut Story, plan: &LaunchPlan) -> Result<Event, String> {
         let Life { run, events, receiver, keys } = self;
         let kind = run.choice.kind;
+        let certs = run.checked.certs.as_ref().map(CertStore::open).transpose();
         let devices = DeviceSpec {
+            services: CocoServices {
+                quotes: run.checked.quote_service.clone(),
+                certs: certs.map_err(|e| format!("cannot use the certificates: {e}"))?,
+            },
             vsock: run
                 .checked
                 .vsock

@@ -43,6 +43,12 @@ mod kicker {
             unsafe { libc::pthread_kill(self.thread, kick_signal()) };
         }
 
+        /// Makes the next KVM_RUN finish what is left of the last exit and return. Called by its own thread.
+        pub(crate) fn come_back_at_once(&self) {
+            // SAFETY: as in `kick`.
+            unsafe { &*self.immediate_exit }.store(1, Ordering::SeqCst);
+        }
+
         /// Bytes of each access of the port exit that the vCPU is in (1, 2 or 4), which kvm-ioctls does
         /// not tell. Called by its own thread; of other exits it says nothing of use.
         pub(crate) fn port_width(&self) -> usize {
