@@ -6,6 +6,7 @@ pub mod kernel;
 mod plain;
 mod platform;
 mod prefault;
+mod remedy;
 mod simulated;
 mod snp;
 mod snp_host;

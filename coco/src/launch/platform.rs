@@ -8,6 +8,7 @@ use snafu::{ResultExt, Snafu, ensure};
 
 use super::kernel::Kernel;
 use super::plain::Plain;
+use super::remedy::remedy;
 use super::simulated::Simulated;
 use super::snp::Snp;
 use super::snp_host::{self, SnpHostError};
@@ -50,7 +51,7 @@ pub struct VcpuStart<'a> {
 #[snafu(visibility(pub(super)))]
 pub enum PlatformError {
     /// The kernel refused a step.
-    #[snafu(display("{step}: {source}"))]
+    #[snafu(display("{step}: {source}{}", remedy(step, source)))]
     Kernel {
         /// What was to be done.
         step: &'static str,
@@ -147,16 +148,7 @@ pub trait Platform: Send + Sync {
 
     /// Makes vCPU `id` in its launch state. Ids count up from 0, and are the guest's APIC ids.
     fn add_vcpu(&self, id: u32, start: &VcpuStart<'_>) -> Result<(), PlatformError> {
-        let kernel = self.kernel();
-        create_vcpu(kernel, id, start.cpuid)?;
-        if let Some(msrs) = start.msrs {
-            // KVM stops at the first that it does not know; none of them is needed.
-            let _ = kernel.set_msrs(id, msrs);
-        }
-        // KVM's own reset state is not the one that is measured: both, on every vCPU.
-        let base = kernel.sregs(id).context(KernelSnafu { step: "KVM_GET_SREGS" })?;
-        kernel.set_sregs(id, &(start.sregs)(base)).context(KernelSnafu { step: "KVM_SET_SREGS" })?;
-        kernel.set_regs(id, &start.regs).context(KernelSnafu { step: "KVM_SET_REGS" })
+        set_up_vcpu(self.kernel(), id, start)
     }
 
     /// vCPUs are there: the plan's pages go in, in order. `cpuid` is vCPU 0's table, for the plan's CPUID
@@ -201,6 +193,19 @@ pub fn platform(
         PlatformKind::Snp => Ok(Box::new(Snp::open(ground, plan)?)),
         PlatformKind::Tdx => Ok(Box::new(Tdx::open(ground, plan)?)),
     }
+}
+
+/// Makes a vCPU whose registers are ours to set.
+pub(super) fn set_up_vcpu(kernel: &Kernel, id: u32, start: &VcpuStart<'_>) -> Result<(), PlatformError> {
+    create_vcpu(kernel, id, start.cpuid)?;
+    if let Some(msrs) = start.msrs {
+        // KVM stops at the first that it does not know; none of them is needed.
+        let _ = kernel.set_msrs(id, msrs);
+    }
+    // KVM's own reset state is not the one that is measured: both, on every vCPU.
+    let base = kernel.sregs(id).context(KernelSnafu { step: "KVM_GET_SREGS" })?;
+    kernel.set_sregs(id, &(start.sregs)(base)).context(KernelSnafu { step: "KVM_SET_SREGS" })?;
+    kernel.set_regs(id, &start.regs).context(KernelSnafu { step: "KVM_SET_REGS" })
 }
 
 pub(super) fn create_vcpu(kernel: &Kernel, id: u32, cpuid: &CpuId) -> Result<(), PlatformError> {

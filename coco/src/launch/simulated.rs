@@ -9,7 +9,10 @@ use snafu::ResultExt;
 
 use super::kernel::Kernel;
 use super::plain::memory_slots;
-use super::platform::{CpuidSnafu, Ground, KernelSnafu, LaunchSnafu, Platform, PlatformError, convert_all};
+use super::platform::{
+    CpuidSnafu, Ground, KernelSnafu, LaunchSnafu, Platform, PlatformError, VcpuStart, convert_all,
+    set_up_vcpu,
+};
 use crate::memory::{Converter, GuestRam, SharedMemory, Target};
 use crate::protected::GuestMemfd;
 use crate::sim::{SimPsp, VcpuRegisters};
@@ -29,11 +32,10 @@ const NO_SEV_FD: u32 = u32::MAX;
 impl Simulated {
     /// Over plain memory.
     pub(super) fn open(ground: Ground, plan: &LaunchPlan) -> Result<Self, PlatformError> {
-        let platform = Self::new(ground, plan, |kernel, ram, memory| {
+        Self::new(ground, plan, |kernel, ram, memory| {
             memory_slots(kernel, ram)?;
             Ok(Converter::plain(memory))
-        })?;
-        Ok(platform)
+        })
     }
 
     /// Over a software-protected VM.
@@ -77,6 +79,11 @@ impl VcpuRegisters for Registers {
 impl Platform for Simulated {
     fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    fn add_vcpu(&self, id: u32, start: &VcpuStart<'_>) -> Result<(), PlatformError> {
+        self.psp.vcpu_created();
+        set_up_vcpu(&self.kernel, id, start)
     }
 
     fn load(&self, plan: &LaunchPlan, cpuid: &[kvm_cpuid_entry2]) -> Result<(), PlatformError> {

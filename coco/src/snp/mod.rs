@@ -8,6 +8,7 @@ pub mod abi;
 pub mod certs;
 mod cpuid_diff;
 mod cpuid_page;
+mod firmware_code;
 mod launch;
 mod refusal;
 pub mod termination;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cloister_tests::{Run, cloister};
+use cloister_rig::firmware_images;
+use cloister_tests::{Run, cloister, kernels};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -159,4 +160,44 @@ fn the_trace_is_what_an_outside_observer_sees() {
         .collect();
     assert!(by_trace.len() > 20, "{}", by_trace.len());
     assert_eq!(by_trace, by_observer);
+}
+
+/// Stock firmware with a kernel, on hardware that is not there: what was predicted is what arrives.
+#[test]
+fn launches_on_hardware_can_be_run_dry_without_it() {
+    let dir = TempDir::new().expect("a directory");
+    let seen = dir.path().join("strace");
+    let images = firmware_images().expect("OVMF; `cargo xtask test` fetches it");
+    for (platform, image, finish) in [
+        ("snp", "OVMF.amdsev.fd", "KVM_SEV_SNP_LAUNCH_FINISH"),
+        ("tdx", "OVMF.inteltdx.ms.fd", "KVM_TDX_FINALIZE_VM"),
+    ] {
+        let trace = dir.path().join(platform);
+        let text = |p: &Path| p.to_str().expect("a UTF-8 path").to_owned();
+        let mut run = Command::new("strace");
+        run.args(["-f", "-e", "trace=open,openat,ioctl", "-X", "raw", "-o"]).arg(&seen).arg(cloister());
+        run.args(["run", "--dry-run", "--coco", platform, "--cpus", "3", "--memory", "3G"]);
+        run.args(["--firmware", &text(&images.join(image))]);
+        run.args(["--kernel", &text(&kernels()[0].bzimage), "--cmdline", "console=ttyS0"]);
+        run.args(["--trace-launch", &text(&trace)]);
+        if platform == "snp" {
+            run.args(["--cpu-model", "EPYC-Milan"]);
+        }
+        let output = run.stdin(Stdio::null()).output().expect("strace");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("which is the same as predicted"), "{said}");
+        assert!(said.contains("nothing was launched"), "{said}");
+        let lines = read(&trace);
+        assert_eq!(lines.last().expect("a launch")["command"], finish);
+        assert!(lines.iter().all(|line| line["errno"].is_null()), "a step failed");
+        // Nothing of the host's was opened or asked.
+        let seen = std::fs::read_to_string(&seen).expect("what strace saw");
+        assert!(seen.contains(image), "strace saw nothing");
+        assert!(!seen.contains("/dev/kvm") && !seen.contains("/dev/sev"), "{seen}");
+        assert!(
+            !seen.lines().filter_map(observed).any(|(_, request, _)| request >> 8 & 0xff == 0xae),
+            "{seen}"
+        );
+    }
 }

@@ -81,7 +81,8 @@ fn names(trace: &[Value]) -> Vec<String> {
 #[test]
 fn an_snp_launch_has_the_order_that_kvm_wants() {
     let plan = plan(PlatformKind::Snp, 2);
-    let (trace, digest) = launched(&plan, options(PlatformKind::Snp));
+    let certificates = LaunchOptions { certificates: true, ..options(PlatformKind::Snp) };
+    let (trace, digest) = launched(&plan, certificates);
     assert_eq!(
         names(&trace),
         [
@@ -90,10 +91,12 @@ fn an_snp_launch_has_the_order_that_kvm_wants() {
             "kvm CHECK_EXTENSION VM_TYPES",
             "kvm GET_DEVICE_ATTR",
             "kvm GET_DEVICE_ATTR",
+            "kvm GET_DEVICE_ATTR",
             "kvm CREATE_VM",
             "vm ENABLE_CAP EXIT_HYPERCALL",
             "vm ENABLE_CAP SPLIT_IRQCHIP",
             "vm SEV_INIT2",
+            "vm SEV_SNP_ENABLE_REQ_CERTS",
             "vm SEV_SNP_LAUNCH_START",
             "vm CREATE_GUEST_MEMFD",
             "vm SET_USER_MEMORY_REGION2",
@@ -179,6 +182,11 @@ fn a_td_launch_has_the_order_that_kvm_wants() {
     let with = |command| trace.iter().find(|l| l["command"] == command).unwrap();
     assert_eq!(with("KVM_TDX_INIT_VCPU")["args"]["data"], "0x809000", "the value, and no address of it");
     assert_eq!(with("KVM_TDX_INIT_MEM_REGION")["args"]["flags"], 1);
+    let mut commands = trace.iter().filter(|l| l["ioctl"] == "KVM_MEMORY_ENCRYPT_OP");
+    assert!(
+        commands.all(|l| l["args"]["hw_error"] == "0x0"),
+        "KVM refuses a command that comes with another"
+    );
     let timer = trace.iter().find(|l| l["args"]["name"] == "KVM_CAP_X86_APIC_BUS_CYCLES_NS").unwrap();
     assert_eq!(timer["args"]["args"][0], "0x28");
 }

@@ -65,7 +65,7 @@ pub(super) fn arguments(cmd: &TdxCmd, hashing: bool) -> Value {
             .map(|header: CpuidHeader| table(cmd.data + size_of::<CpuidHeader>() as u64, header)),
         _ => None,
     };
-    json!({ "id": cmd.id, "flags": cmd.flags, "data": data })
+    json!({ "id": cmd.id, "flags": cmd.flags, "data": data, "hw_error": hex(cmd.hw_error) })
 }
 
 /// A CPUID table whose entries begin at `first`.

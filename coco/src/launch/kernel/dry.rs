@@ -155,6 +155,9 @@ impl DryKernel {
                     _ if !self.state().split_irqchip => return Err(libc::EINVAL),
                     _ => {}
                 }
+                if let Beneath::Psp(psp) = &self.beneath {
+                    psp.vcpu_created();
+                }
                 self.vcpus.add(*id).map(|()| 0)
             }
             Call::Sev(cmd) => self.sev(cmd),
@@ -213,10 +216,6 @@ impl DryKernel {
     fn sev(&self, cmd: &mut SevCmd) -> Result<i32, Errno> {
         let Beneath::Psp(psp) = &self.beneath else { return Err(libc::ENOTTY) };
         let id = CommandId(cmd.id);
-        let before_vcpus = matches!(id, CommandId::INIT2 | CommandId::ENABLE_REQ_CERTS);
-        if before_vcpus && self.vcpus.count() > 0 {
-            return Err(libc::EINVAL);
-        }
         // As KVM does it: the number is taken at LAUNCH_START and looked up again for each later command.
         let number = *self.state().sev_fd.get_or_insert(cmd.sev_fd);
         if !is_open(number) {
