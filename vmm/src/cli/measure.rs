@@ -1,8 +1,11 @@
-//! `cloister measure`: what a launch will measure to, and why one measured to something else.
+//! `cloister measure`: what a launch will measure to, and why one measured to something else. Without a
+//! subcommand it takes the flags of `run` and measures that guest.
 
 mod args;
+mod direct;
 mod explain;
 mod files;
+mod guest;
 mod id;
 mod igvm;
 mod print;
@@ -21,9 +24,12 @@ use crate::refusal::Refusal;
 
 /// Arguments of `cloister measure`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub(super) struct MeasureArgs {
     #[command(subcommand)]
-    platform: Platform,
+    platform: Option<Platform>,
+    #[command(flatten)]
+    guest: guest::GuestArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -40,16 +46,17 @@ enum Platform {
 
 pub(super) fn main(args: MeasureArgs) -> ExitCode {
     let (name, done) = match args.platform {
-        Platform::Snp(args) => ("snp", snp::run(&args)),
-        Platform::Tdx(args) => ("tdx", tdx::run(&args)),
-        Platform::Igvm(args) => ("igvm", igvm::run(&args)),
-        Platform::Sev(args) => ("sev", sev::run(&args)),
+        Some(Platform::Snp(args)) => (" snp", snp::run(&args)),
+        Some(Platform::Tdx(args)) => (" tdx", tdx::run(&args)),
+        Some(Platform::Igvm(args)) => (" igvm", igvm::run(&args)),
+        Some(Platform::Sev(args)) => (" sev", sev::run(&args)),
+        None => ("", guest::run(&args.guest)),
     };
     match done {
         Ok(End::Measured) => ExitCode::from(exit::OK),
         Ok(End::Unexplained) => ExitCode::from(exit::REFUSED),
         Err(refusal) => {
-            eprintln!("cloister measure {name}: {refusal}");
+            eprintln!("cloister measure{name}: {refusal}");
             ExitCode::from(exit::BAD_INPUT)
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! Firmware extends them as it would the PCRs of a TPM: 1 and 7 go to RTMR0, 2 to 6 to RTMR1, 8 to 15 to
 //! RTMR2 (UEFI specification 2.10, 38.4; edk2's `SecurityPkg/Library/HashLibTdx` and `OvmfPkg/Library/
-//! SecMeasurementLib`). RTMR3 is the application's. Some events depend on what only the firmware knows: a
-//! register that has such events is told up to the last event before them, and that it goes on.
+//! SecMeasurementLib`). RTMR3 is the application's. Versions of the firmware measure different things, and which
+//! they do is read from the code in the image. Where that does not tell for sure, a register is told up to the
+//! last event that is certain, and that it goes on.
 
 #![cfg_attr(
     not(test),
@@ -17,8 +18,11 @@
 )]
 
 mod authenticode;
+mod habits;
 mod predict;
+mod unpack;
 mod variables;
+mod volume;
 
 pub use authenticode::{PeError, authenticode_sha384};
 pub use predict::{LoadOptions, TdBoot, TdKernel, predict_rtmrs};

@@ -1,9 +1,8 @@
 //! The events of a TD that boots through OVMF, in the order of the firmware.
 
-use sha2::{Digest, Sha384};
-
 use super::Rtmr;
-use super::variables::secure_boot_variables;
+use super::habits::Habits;
+use super::variables::{is_secure, secure_boot_variables};
 use crate::measure::Digest384;
 use crate::ovmf::Firmware;
 use crate::plan::MemoryRange;
@@ -28,8 +27,8 @@ pub struct TdKernel {
     pub initrd: Option<Digest384>,
     /// The command line.
     pub cmdline: String,
-    /// How the initrd is told of.
-    pub options: LoadOptions,
+    /// How the initrd is told of; `None` for what the firmware's code says.
+    pub options: Option<LoadOptions>,
 }
 
 /// What a TD boots with.
@@ -39,95 +38,184 @@ pub struct TdBoot<'a> {
     pub firmware: &'a Firmware,
     /// The guest's RAM, ascending.
     pub ram: &'a [MemoryRange],
-    /// What the board offers through fw_cfg and the firmware measures, in the order of its reading:
-    /// `etc/table-loader`, then each table that it allocates. `None` if that is not known.
-    pub acpi: Option<&'a [(String, Vec<u8>)]>,
+    /// Files that the board offers through fw_cfg, those with ACPI tables left out. Newer firmware measures
+    /// some of them. `None` if they are not known.
+    pub fw_cfg: Option<&'a [(String, Vec<u8>)]>,
+    /// Name and SHA-384 of the files with ACPI tables, in the order of the firmware's reading:
+    /// `etc/table-loader`, then each that it allocates. `None` if they are not known.
+    pub acpi: Option<&'a [(String, Digest384)]>,
     /// A kernel, if the firmware is handed one.
     pub kernel: Option<TdKernel>,
 }
 
 const FROM_STORE: &str = "the variables are those of the configuration firmware volume";
 const ONE_BOOT: &str = "the kernel is the first program that the firmware starts, and leaves boot services";
+const NOTHING_ELSE: &str =
+    "no boot option is made before the kernel is started but that of the setup program";
+const NO_CODE: &str = "the firmware measures as edk2 does: its drivers cannot be unpacked";
+
+/// A number of fw_cfg, not a file, that newer firmware measures too: 0 here, no menu (QEMU's
+/// `FW_CFG_BOOT_MENU`).
+const BOOT_MENU: (&str, [u8; 2]) = ("BootMenu", [0; 2]);
+/// What else it measures, with the size that it must have to be (0: any), around that, in order
+/// (`OvmfPkg/Library/QemuFwCfgLib/QemuFwCfgCacheInit.c` of edk2).
+const FW_CFG_BEFORE: [(&str, usize); 1] = [("etc/extra-pci-roots", 8)];
+const FW_CFG_AFTER: [(&str, usize); 4] = [
+    ("etc/boot-menu-wait", 2),
+    ("etc/reserved-memory-end", 8),
+    ("opt/ovmf/X-PciMmio64Mb", 0),
+    ("bootorder", 0),
+];
 
 /// Predicts the events of all four registers.
 pub fn predict_rtmrs(boot: &TdBoot<'_>) -> Result<[Rtmr; 4], TdvfError> {
     let Some(tdvf) = Tdvf::parse(boot.firmware)? else { return crate::tdvf::NotForTdxSnafu.fail() };
+    let habits = Habits::read(boot.firmware.bytes());
+    let hob = td_hob(&tdvf, boot.ram)?;
+    let mut firmware = Rtmr::new();
+    if let Err(unknown) = firmware_events(&mut firmware, boot, &tdvf, &hob, habits.as_ref()) {
+        firmware.unknown.push(unknown);
+    }
     let kernel = boot.kernel.as_ref();
-    Ok([firmware_events(boot, &tdvf)?, program_events(kernel), kernel_events(kernel), Rtmr::new()])
+    let [programs, handed] = [program_events, kernel_events].map(|events| events(kernel, habits.as_ref()));
+    Ok([firmware, programs, handed, Rtmr::new()])
 }
 
-/// RTMR0: memory, variables, tables.
-fn firmware_events(boot: &TdBoot<'_>, tdvf: &Tdvf) -> Result<Rtmr, TdvfError> {
-    let mut rtmr = Rtmr::new();
-    let hob = td_hob(tdvf, boot.ram)?;
+/// RTMR0: memory, variables, tables, boot options. Ends before the first event that is not known.
+fn firmware_events(
+    rtmr: &mut Rtmr,
+    boot: &TdBoot<'_>,
+    tdvf: &Tdvf,
+    hob: &[u8],
+    habits: Option<&Habits>,
+) -> Result<(), String> {
     let measured = hob.get(..hob.len().saturating_sub(END_HOB_LEN)).unwrap_or_default();
     rtmr.measure("hand-off blocks (TD HOB)", measured, None);
-    let volume = tdvf.configuration().map(|cfv| {
-        let start = cfv.data_offset as usize;
-        let end = start.saturating_add(cfv.data_size as usize);
-        boot.firmware.bytes().get(start..end).unwrap_or_default()
-    });
-    let Some(volume) = volume else {
-        rtmr.unknown.push("Secure Boot variables: the image has no configuration firmware volume".into());
-        return Ok(rtmr);
-    };
+    let cfv =
+        tdvf.configuration().ok_or("everything else: the image has no configuration firmware volume")?;
+    let start = cfv.data_offset as usize;
+    let end = start.saturating_add(cfv.data_size as usize);
+    let volume = boot.firmware.bytes().get(start..end).unwrap_or_default();
     rtmr.measure("configuration firmware volume", volume, None);
-    let Some(variables) = secure_boot_variables(volume) else {
-        rtmr.unknown
-            .push("Secure Boot variables: the volume has no variable store that is understood".into());
-        return Ok(rtmr);
+    driver_events(rtmr, boot, volume, habits)
+}
+
+/// What the drivers measure.
+fn driver_events(
+    rtmr: &mut Rtmr,
+    boot: &TdBoot<'_>,
+    volume: &[u8],
+    habits: Option<&Habits>,
+) -> Result<(), String> {
+    let habits = habits.ok_or("everything else: the firmware's drivers cannot be unpacked")?;
+    if habits.fw_cfg {
+        let files = boot.fw_cfg.ok_or("fw_cfg files, of which this firmware measures some (bootorder)")?;
+        fw_cfg_events(rtmr, files);
+    }
+    if !habits.measures {
+        return Err("everything else: no driver is known in the firmware that measures".to_owned());
+    }
+    let Some(variables) = secure_boot_variables(volume, habits.secure_boot) else {
+        return Err("Secure Boot variables: the volume has no variable store that is understood".to_owned());
     };
+    let secure = is_secure(&variables);
     for variable in variables {
         rtmr.measure(format!("variable {}", variable.name), &variable.measured_bytes(), Some(FROM_STORE));
     }
     rtmr.measure("separator", &[0; 4], None);
-    match boot.acpi {
-        Some(items) => items.iter().for_each(|(name, bytes)| rtmr.measure(name.as_str(), bytes, None)),
-        None => rtmr.unknown.push("ACPI tables: what the board hands over is not known here".into()),
+    let tables = boot.acpi.ok_or("ACPI tables: what the board hands over is not known here")?;
+    tables.iter().for_each(|(name, digest)| rtmr.extend(name.as_str(), *digest, None));
+    if secure {
+        return Err("the key that the kernel is accepted with: Secure Boot is on".to_owned());
     }
-    rtmr.unknown.push(
-        "BootOrder and Boot####: the firmware makes them from its own version and the devices it finds"
-            .into(),
-    );
-    Ok(rtmr)
+    if boot.kernel.is_none() {
+        return Err("BootOrder and Boot####: the firmware makes them from the devices it finds".to_owned());
+    }
+    if habits.smbios {
+        return Err(
+            "SMBIOS tables, BootOrder and Boot####: this firmware measures all of them, with its own \
+                    version among the tables, in the order of its drivers"
+                .to_owned(),
+        );
+    }
+    let Some(setup) = &habits.setup else {
+        return Err("BootOrder and Boot####: this firmware's boot options are not known here".to_owned());
+    };
+    // Only the values: not the names, as it is with the variables above.
+    rtmr.measure("BootOrder", &[0; 2], Some(NOTHING_ELSE));
+    rtmr.measure("Boot0000", &setup.bytes(), Some(NOTHING_ELSE));
+    Ok(())
+}
+
+fn fw_cfg_events(rtmr: &mut Rtmr, files: &[(String, Vec<u8>)]) {
+    let offered = |rtmr: &mut Rtmr, wanted: &[(&str, usize)]| {
+        for (name, size) in wanted {
+            let file = files.iter().find(|(n, bytes)| n == name && !bytes.is_empty());
+            if let Some((_, bytes)) = file.filter(|(_, bytes)| *size == 0 || bytes.len() == *size) {
+                rtmr.measure(format!("fw_cfg {name}"), bytes, None);
+            }
+        }
+    };
+    offered(rtmr, &FW_CFG_BEFORE);
+    rtmr.measure(format!("fw_cfg {}", BOOT_MENU.0), &BOOT_MENU.1, None);
+    offered(rtmr, &FW_CFG_AFTER);
+}
+
+/// What events of the later registers rest on; `None` if the firmware is known not to measure.
+fn assumption(habits: Option<&Habits>, otherwise: Option<&'static str>) -> Option<Option<&'static str>> {
+    match habits {
+        Some(habits) => habits.measures.then_some(otherwise),
+        None => Some(Some(NO_CODE)),
+    }
 }
 
 /// RTMR1: programs that the firmware starts.
-fn program_events(kernel: Option<&TdKernel>) -> Rtmr {
+fn program_events(kernel: Option<&TdKernel>, habits: Option<&Habits>) -> Rtmr {
     let mut rtmr = Rtmr::new();
     let Some(kernel) = kernel else {
         rtmr.unknown.push("boot loader or kernel: the firmware takes it from a disk".into());
         return rtmr;
     };
-    rtmr.extend("kernel (Authenticode)", kernel.image, None);
-    rtmr.measure("calling a boot option", b"Calling EFI Application from Boot Option", Some(ONE_BOOT));
-    rtmr.measure("separator", &[0; 4], Some(ONE_BOOT));
-    rtmr.measure("leaving boot services", b"Exit Boot Services Invocation", Some(ONE_BOOT));
-    rtmr.measure("left boot services", b"Exit Boot Services Returned with Success", Some(ONE_BOOT));
+    let (Some(image), Some(rest)) = (assumption(habits, None), assumption(habits, Some(ONE_BOOT))) else {
+        rtmr.unknown.push("kernel: no driver is known in the firmware that measures".into());
+        return rtmr;
+    };
+    rtmr.extend("kernel (Authenticode)", kernel.image, image);
+    rtmr.measure("calling a boot option", b"Calling EFI Application from Boot Option", rest);
+    rtmr.measure("separator", &[0; 4], rest);
+    rtmr.measure("leaving boot services", b"Exit Boot Services Invocation", rest);
+    rtmr.measure("left boot services", b"Exit Boot Services Returned with Success", rest);
     rtmr
 }
 
 /// RTMR2: what the kernel's EFI stub measures.
-fn kernel_events(kernel: Option<&TdKernel>) -> Rtmr {
+fn kernel_events(kernel: Option<&TdKernel>, habits: Option<&Habits>) -> Rtmr {
     let mut rtmr = Rtmr::new();
     let Some(kernel) = kernel else {
         rtmr.unknown.push("command line and initrd: the boot loader on the disk hands them over".into());
         return rtmr;
     };
-    let options = match (&kernel.initrd, kernel.options) {
-        (None, _) => kernel.cmdline.clone(),
-        (Some(_), LoadOptions::InitrdFirst) => format!("initrd=initrd {}", kernel.cmdline),
-        (Some(_), LoadOptions::InitrdLast) => format!("{} initrd=initrd", kernel.cmdline),
+    let Some(basis) = assumption(habits, None) else {
+        rtmr.unknown.push("command line and initrd: no driver is known in the firmware that measures".into());
+        return rtmr;
     };
-    let wide: Vec<u8> = options.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
-    let digest = Digest384(Sha384::digest(&wide).into());
-    rtmr.extend(
-        format!("load options `{options}`"),
-        digest,
-        Some("edk2 adds the initrd as it did in this version"),
-    );
+    let cmdline = &kernel.cmdline;
+    let options = match (&kernel.initrd, kernel.options.or(habits.and_then(|h| h.options))) {
+        (None, _) => cmdline.clone(),
+        (Some(_), Some(LoadOptions::InitrdFirst)) => format!("initrd=initrd {cmdline}"),
+        (Some(_), Some(LoadOptions::InitrdLast)) => format!("{cmdline} initrd=initrd"),
+        (Some(_), None) => {
+            rtmr.unknown.push("load options: how this firmware tells of the initrd is not known here".into());
+            return rtmr;
+        }
+    };
+    // Without options there is no event. The firmware widens bytes, whatever characters they are of.
+    if !options.is_empty() {
+        let wide: Vec<u8> = options.bytes().chain([0]).flat_map(|b| u16::from(b).to_le_bytes()).collect();
+        rtmr.measure(format!("load options `{options}`"), &wide, basis);
+    }
     if let Some(initrd) = kernel.initrd {
-        rtmr.extend("initrd", initrd, None);
+        rtmr.extend("initrd", initrd, basis);
     }
     rtmr
 }

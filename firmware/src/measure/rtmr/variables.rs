@@ -6,6 +6,8 @@ use crate::ovmf::Guid;
 
 /// EFI_GLOBAL_VARIABLE.
 const GLOBAL: Guid = Guid::new(0x8be4df61_93ca_11d2_aa0d_00e098032b8c);
+/// `SecureBootEnable` (`SecurityPkg/Include/Guid/AuthenticatedVariableFormat.h`).
+const ENABLE: Guid = Guid::new(0xf0a30bc7_af08_4556_99c4_001009c93a44);
 /// EFI_IMAGE_SECURITY_DATABASE.
 const SECURITY: Guid = Guid::new(0xd719b2cb_3d3a_4596_a3bc_dad00e67656f);
 /// Header of a store whose variables have time stamps.
@@ -47,18 +49,28 @@ impl SecureBootVariable {
     }
 }
 
-/// The variables that are measured, in order, as the firmware will have them: `SecureBoot` is on if there is
-/// a platform key. `None` if `volume` holds no variable store.
-pub fn secure_boot_variables(volume: &[u8]) -> Option<Vec<SecureBootVariable>> {
+/// The variables that are measured, in order, as the firmware will have them. One that has Secure Boot makes
+/// `SecureBoot`, which is on if there is a platform key and the user has not switched it off; one that has not
+/// knows no such variable. `None` if `volume` holds no variable store.
+pub fn secure_boot_variables(volume: &[u8], has_secure_boot: bool) -> Option<Vec<SecureBootVariable>> {
     let stored = variables(volume)?;
     let find = |name: &'static str, guid: Guid| {
         let found = stored.iter().rev().find(|v| v.guid == guid && v.is_named(name));
         SecureBootVariable { name, guid, data: found.map_or(Vec::new(), |v| v.data.to_vec()) }
     };
     let pk = find("PK", GLOBAL);
-    let on =
-        SecureBootVariable { name: "SecureBoot", guid: GLOBAL, data: vec![u8::from(!pk.data.is_empty())] };
-    Some(vec![on, pk, find("KEK", GLOBAL), find("db", SECURITY), find("dbx", SECURITY)])
+    let on = !pk.data.is_empty() && find("SecureBootEnable", ENABLE).data != [0];
+    let data = if has_secure_boot { vec![u8::from(on)] } else { Vec::new() };
+    let on = SecureBootVariable { name: "SecureBoot", guid: GLOBAL, data };
+    let mut all = vec![on, pk, find("KEK", GLOBAL), find("db", SECURITY), find("dbx", SECURITY)];
+    // Time stamps' certificates are measured only where they are.
+    all.extend(Some(find("dbt", SECURITY)).filter(|dbt| !dbt.data.is_empty()));
+    Some(all)
+}
+
+/// Whether these say that Secure Boot is on.
+pub(super) fn is_secure(variables: &[SecureBootVariable]) -> bool {
+    variables.iter().any(|v| v.name == "SecureBoot" && v.data == [1])
 }
 
 struct Stored<'a> {

@@ -9,7 +9,7 @@ use cloister_firmware::measure::Digest384;
 use cloister_firmware::plan::{CPU_MODELS, Profile, cpu_signature};
 
 /// What the firmware is handed.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct KernelArgs {
     /// Kernel that the firmware is handed (measured direct boot)
     #[arg(long, value_name = "FILE")]

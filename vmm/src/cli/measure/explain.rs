@@ -1,7 +1,6 @@
 //! Which inputs give a digest that is not the predicted one.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use cloister_firmware::explain::{
     Combination, Evidence, Found, Given, KnownFirmware, SnpClaims, SnpSearch, TdxClaims,
@@ -13,14 +12,59 @@ use serde_json::{Value, json};
 
 use super::args::ExplainArgs;
 use super::files::{self, Files};
-use super::snp::SnpArgs;
 use super::{End, print, refuse, work};
 use crate::refusal::Refusal;
 
 /// A digest to explain, and what else the evidence says.
 pub(super) struct WantedSnp {
-    digest: Digest384,
+    pub(super) digest: Digest384,
     claims: Option<(PathBuf, SnpClaims)>,
+}
+
+/// What a prediction was made from, beside the files.
+pub(super) struct Inputs<'a> {
+    pub(super) firmware: &'a Path,
+    pub(super) other_firmware: &'a [PathBuf],
+    pub(super) profile: Profile,
+    /// Number of vCPUs; the last if there are several predictions.
+    pub(super) vcpus: u32,
+    pub(super) signature: u32,
+    /// SEV features, without SNP_ACTIVE.
+    pub(super) vmsa_features: u64,
+    /// Whether there is one prediction.
+    pub(super) one: bool,
+    pub(super) json: bool,
+}
+
+impl WantedSnp {
+    /// The digest, and what else a report says, for people.
+    pub(super) fn tell(&self) {
+        let from = if self.claims.is_some() { "evidence " } else { "wanted   " };
+        print::line(format_args!("{from} {}", self.digest));
+        if let Some((_, claims)) = &self.claims {
+            print::line(format_args!(
+                "          policy {:#x}, guest SVN {}",
+                claims.policy, claims.guest_svn
+            ));
+        }
+    }
+
+    /// What a report says.
+    pub(super) fn evidence(&self) -> Value {
+        let Some((path, c)) = &self.claims else { return Value::Null };
+        json!({
+            "path": path.to_string_lossy(),
+            "version": c.version,
+            "policy": format!("{:#x}", c.policy),
+            "guest_svn": c.guest_svn,
+            "family_id": hex::encode(c.family_id),
+            "image_id": hex::encode(c.image_id),
+            "host_data": hex::encode(c.host_data),
+            "id_key_digest": c.id_key_digest.to_string(),
+            "author_key_digest": c.author_key_digest.to_string(),
+            "host_cpu_signature": c.host_signature.map(|s| format!("{s:#x}")),
+        })
+    }
 }
 
 impl ExplainArgs {
@@ -65,18 +109,13 @@ fn other_platform(path: &Path, name: &str, command: &str) -> Refusal {
 
 /// Explains `wanted`, around the prediction `measured`.
 pub(super) fn snp(
-    args: &SnpArgs,
+    inputs: &Inputs<'_>,
     files: Files,
     measured: &Measurement,
-    signature: u32,
     wanted: WantedSnp,
 ) -> Result<End, Refusal> {
-    let paths: Vec<&Path> = std::iter::once(&args.firmware)
-        .chain(&args.explain_args().other_firmware)
-        .map(PathBuf::as_path)
-        .collect();
-    let mut known = vec![known_firmware(paths[0], files.firmware, &files.pages)];
-    for path in &paths[1..] {
+    let mut known = vec![known_firmware(inputs.firmware, files.firmware, &files.pages)];
+    for path in inputs.other_firmware {
         let firmware = files::firmware(path)?;
         let pages = files::pages(&firmware)?;
         known.push(known_firmware(path, firmware, &pages));
@@ -84,17 +123,19 @@ pub(super) fn snp(
     let search = SnpSearch::new(
         known,
         Given {
-            profile: Profile::from(args.profile),
-            vcpus: args.cpus.last,
-            signature,
-            vmsa_features: args.guest_features & !1,
+            profile: inputs.profile,
+            vcpus: inputs.vcpus,
+            signature: inputs.signature,
+            vmsa_features: inputs.vmsa_features,
             kernel: files.kernel,
             host_signature: wanted.claims.as_ref().and_then(|(_, c)| c.host_signature),
         },
     );
-    let found = search_all(&search, wanted.digest)?;
-    let predicted = (!args.cpus.range).then_some(measured.digest);
-    if args.json() {
+    let combinations: Vec<Combination> = search.combinations();
+    let found = work::first(combinations.len(), |n| search.try_one(combinations[n], wanted.digest))
+        .map_err(|e| refuse("cannot measure", e))?;
+    let predicted = inputs.one.then_some(measured.digest);
+    if inputs.json {
         print::json(&report(&search, predicted, &wanted, found.as_ref()));
     } else {
         tell(&search, predicted, &wanted, found.as_ref(), measured);
@@ -109,31 +150,6 @@ fn known_firmware(path: &Path, firmware: Firmware, pages: &[PageHash]) -> KnownF
     KnownFirmware { name: path.display().to_string(), firmware, after: digest.value() }
 }
 
-/// Tries everything on all cores; what was given first wins.
-fn search_all(search: &SnpSearch, wanted: Digest384) -> Result<Option<Found>, Refusal> {
-    let combinations: Vec<Combination> = search.combinations();
-    let best: Mutex<Option<(usize, Found)>> = Mutex::new(None);
-    let failed = Mutex::new(None);
-    work::until(combinations.len(), |n| match search.try_one(combinations[n], wanted) {
-        Ok(None) => false,
-        Ok(Some(found)) => {
-            let mut best = best.lock().unwrap_or_else(|e| e.into_inner());
-            if best.as_ref().is_none_or(|(other, _)| n < *other) {
-                *best = Some((n, found));
-            }
-            true
-        }
-        Err(e) => {
-            *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(e);
-            true
-        }
-    });
-    match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
-        Some(e) => Err(refuse("cannot measure", e)),
-        None => Ok(best.into_inner().unwrap_or_else(|e| e.into_inner()).map(|(_, found)| found)),
-    }
-}
-
 fn tell(
     search: &SnpSearch,
     predicted: Option<Digest384>,
@@ -144,11 +160,7 @@ fn tell(
     if let Some(digest) = predicted {
         print::line(format_args!("predicted {digest}"));
     }
-    let from = if wanted.claims.is_some() { "evidence " } else { "wanted   " };
-    print::line(format_args!("{from} {}", wanted.digest));
-    if let Some((_, claims)) = &wanted.claims {
-        print::line(format_args!("          policy {:#x}, guest SVN {}", claims.policy, claims.guest_svn));
-    }
+    wanted.tell();
     match found {
         Some(found) if found.differences.is_empty() => {
             print::line("the same: these inputs give that digest");
@@ -207,20 +219,6 @@ fn report(
     wanted: &WantedSnp,
     found: Option<&Found>,
 ) -> Value {
-    let evidence = wanted.claims.as_ref().map(|(path, c)| {
-        json!({
-            "path": path.to_string_lossy(),
-            "version": c.version,
-            "policy": format!("{:#x}", c.policy),
-            "guest_svn": c.guest_svn,
-            "family_id": hex::encode(c.family_id),
-            "image_id": hex::encode(c.image_id),
-            "host_data": hex::encode(c.host_data),
-            "id_key_digest": c.id_key_digest.to_string(),
-            "author_key_digest": c.author_key_digest.to_string(),
-            "host_cpu_signature": c.host_signature.map(|s| format!("{s:#x}")),
-        })
-    });
     let found = found.map(|f| {
         json!({
             "differences": f.differences,
@@ -236,7 +234,7 @@ fn report(
         "platform": "snp",
         "predicted": predicted.map(|d| d.to_string()),
         "wanted": wanted.digest.to_string(),
-        "evidence": evidence,
+        "evidence": wanted.evidence(),
         "tried": search.size(),
         "found": found,
     })

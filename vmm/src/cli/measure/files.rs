@@ -93,6 +93,6 @@ fn open(path: &Path) -> Result<(&Path, File), Refusal> {
     File::open(path).map(|file| (path, file)).map_err(|e| unreadable(path, &e))
 }
 
-fn unreadable(path: &Path, e: &std::io::Error) -> Refusal {
+pub(super) fn unreadable(path: &Path, e: &std::io::Error) -> Refusal {
     Refusal::new(format_args!("cannot read {}", path.display()), e, "give the path of a readable file")
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use cloister_firmware::acpi::AcpiSpec;
+use cloister_firmware::acpi::{AcpiSpec, SerialPort};
 use cloister_firmware::fw_cfg::AcpiFiles;
 use cloister_firmware::measure::Digest384;
 use cloister_firmware::measure::rtmr::{
@@ -19,32 +19,47 @@ use super::args::KernelArgs;
 use super::{print, refuse, work};
 use crate::refusal::Refusal;
 
-/// Predicts the registers of a guest with this memory and, if their number is known, these vCPUs.
+/// What a board of ours has beside memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Board {
+    /// Number of vCPUs.
+    pub(super) cpus: u32,
+    /// Whether there is a serial console.
+    pub(super) serial: bool,
+    /// Whether there are disks.
+    pub(super) disks: bool,
+}
+
+/// Predicts the registers of a guest with this memory and, if it is known, this board.
 pub(super) fn predict(
     path: &Path,
     firmware: &Firmware,
     layout: &GuestLayout,
-    cpus: Option<u32>,
+    board: Option<Board>,
     handed: &KernelArgs,
-    options: LoadOptions,
+    options: Option<LoadOptions>,
 ) -> Result<[Rtmr; 4], Refusal> {
     let kernel = handed.kernel.as_deref().map(|path| kernel(path, handed, options)).transpose()?;
-    let acpi = cpus.map(|cpus| tables(cpus, layout)).transpose()?;
-    let boot = TdBoot { firmware, ram: &layout.ram, acpi: acpi.as_deref(), kernel };
+    let acpi = board.map(|board| tables(board, layout)).transpose()?;
+    // Disks have a place in the order of booting, which depends on the slots that they get.
+    let fw_cfg = if board.is_some_and(|b| b.disks) { None } else { Some(&[][..]) };
+    let boot = TdBoot { firmware, ram: &layout.ram, fw_cfg, acpi: acpi.as_deref(), kernel };
     predict_rtmrs(&boot).map_err(|e| refuse(format_args!("cannot use the firmware {}", path.display()), e))
 }
 
-/// The ACPI tables of our board without a serial console, in the order in which firmware measures them: the
-/// script, then what it allocates.
-fn tables(cpus: u32, layout: &GuestLayout) -> Result<Vec<(String, Vec<u8>)>, Refusal> {
-    let spec = AcpiSpec { pci_mmio32: layout.pci_window(), ..AcpiSpec::new(cpus) };
+/// The ACPI tables of our board, in the order in which firmware measures them: the script, then what it
+/// allocates.
+fn tables(board: Board, layout: &GuestLayout) -> Result<Vec<(String, Digest384)>, Refusal> {
+    let serial = board.serial.then_some(SerialPort::COM1);
+    let spec = AcpiSpec { serial, pci_mmio32: layout.pci_window(), ..AcpiSpec::new(board.cpus) };
     let files = AcpiFiles::new(&spec).map_err(|e| refuse("cannot build the ACPI tables", e))?;
     let [tables, rsdp, loader] = files.named();
-    Ok([loader, rsdp, tables].map(|(name, bytes)| (name.to_owned(), bytes)).into())
+    let hash = |bytes: Vec<u8>| Digest384(Sha384::digest(bytes).into());
+    Ok([loader, rsdp, tables].map(|(name, bytes)| (name.to_owned(), hash(bytes))).into())
 }
 
 /// Hashes kernel and initrd side by side.
-fn kernel(path: &Path, handed: &KernelArgs, options: LoadOptions) -> Result<TdKernel, Refusal> {
+fn kernel(path: &Path, handed: &KernelArgs, options: Option<LoadOptions>) -> Result<TdKernel, Refusal> {
     let paths: Vec<&Path> = std::iter::once(path).chain(handed.initrd.as_deref()).collect();
     let hashes = work::all(paths.len(), |n| {
         let mut file = File::open(paths[n]).map_err(|source| PeError::Read { source })?;

@@ -18,20 +18,20 @@ use crate::refusal::Refusal;
 pub(super) struct SnpArgs {
     /// Firmware image (OVMF.fd)
     #[arg(long, alias = "ovmf", value_name = "FILE")]
-    pub(super) firmware: PathBuf,
+    firmware: PathBuf,
     #[command(flatten)]
-    pub(super) handed: KernelArgs,
+    handed: KernelArgs,
     /// Number of vCPUs, or a range such as 1-64 for a digest each
     #[arg(long, alias = "vcpus", value_name = "N|A-B")]
-    pub(super) cpus: Counts,
+    cpus: Counts,
     #[command(flatten)]
-    pub(super) cpu: CpuArgs,
+    cpu: CpuArgs,
     /// SEV features of the VMSA: bit 0 SNP (always set), bit 5 debug swap, bit 9 Secure TSC
     #[arg(long, value_name = "NUMBER", default_value = "0x1", value_parser = number)]
-    pub(super) guest_features: u64,
+    guest_features: u64,
     /// Who launches the guest
     #[arg(long, value_enum, default_value_t = Launcher::Qemu)]
-    pub(super) profile: Launcher,
+    profile: Launcher,
     /// coconut-svsm binary that is launched below the firmware, and starts instead of it
     #[arg(long, value_name = "FILE", requires = "vars_size", conflicts_with_all = ["kernel", "explain", "diff"])]
     svsm: Option<PathBuf>,
@@ -45,16 +45,6 @@ pub(super) struct SnpArgs {
     explain: ExplainArgs,
     #[command(flatten)]
     id: id::IdArgs,
-}
-
-impl SnpArgs {
-    pub(super) fn explain_args(&self) -> &ExplainArgs {
-        &self.explain
-    }
-
-    pub(super) fn json(&self) -> bool {
-        self.json
-    }
 }
 
 pub(super) fn run(args: &SnpArgs) -> Result<End, Refusal> {
@@ -73,7 +63,17 @@ pub(super) fn run(args: &SnpArgs) -> Result<End, Refusal> {
     let measured = measure(args, &files, svsm.as_ref(), profile, signature)?;
 
     if let Some(wanted) = args.explain.wanted_snp()? {
-        return explain::snp(args, files, &measured, signature, wanted);
+        let inputs = explain::Inputs {
+            firmware: &args.firmware,
+            other_firmware: &args.explain.other_firmware,
+            profile,
+            vcpus: args.cpus.last,
+            signature,
+            vmsa_features: args.guest_features & !1,
+            one: !args.cpus.range,
+            json: args.json,
+        };
+        return explain::snp(&inputs, files, &measured, wanted);
     }
     let signed = id.map(|id| id.sign_and_write(measured.digest)).transpose()?;
     if args.json {

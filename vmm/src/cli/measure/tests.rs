@@ -4,7 +4,7 @@ use clap::Parser;
 use cloister_firmware::measure::Digest384;
 
 use super::args::{Counts, Hex, number};
-use super::{End, MeasureArgs, Platform, sev, snp, tdx};
+use super::{End, MeasureArgs, Platform, guest, sev, snp, tdx};
 use crate::refusal::Refusal;
 
 #[derive(Parser)]
@@ -31,11 +31,13 @@ fn files() -> tempfile::TempDir {
 fn measure(dir: &Path, line: &str) -> Result<End, Refusal> {
     let line = line.replace('@', dir.to_str().unwrap());
     let words = ["measure"].into_iter().chain(line.split_whitespace());
-    match Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}")).measure.platform {
-        Platform::Snp(args) => snp::run(&args),
-        Platform::Tdx(args) => tdx::run(&args),
-        Platform::Sev(args) => sev::run(&args),
-        Platform::Igvm(_) => unreachable!(),
+    let args = Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}")).measure;
+    match args.platform {
+        Some(Platform::Snp(args)) => snp::run(&args),
+        Some(Platform::Tdx(args)) => tdx::run(&args),
+        Some(Platform::Sev(args)) => sev::run(&args),
+        Some(Platform::Igvm(_)) => unreachable!(),
+        None => guest::run(&args.guest),
     }
 }
 

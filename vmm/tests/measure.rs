@@ -1,0 +1,228 @@
+//! `cloister measure` for a whole guest says what `cloister run` with the same flags launches.
+
+use std::fs;
+use std::process::{Command, Output};
+
+/// A directory with a kernel, an initrd, firmware for SNP and for TDX, and a guest's configuration.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let suffix = include_str!("../../tests/vectors/measure/ovmf_AmdSev_suffix.hex");
+        let amdsev = hex::decode(suffix.split_whitespace().collect::<String>()).unwrap();
+        for (name, bytes) in
+            [("kernel", kernel()), ("initrd", vec![7; 300_000]), ("amdsev", amdsev), ("tdvf", tdvf())]
+        {
+            fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        Files(dir)
+    }
+
+    /// Runs a command line in which @ stands for the directory.
+    fn run(&self, line: &str) -> Output {
+        let line = line.replace('@', self.0.path().to_str().unwrap());
+        Command::new(env!("CARGO_BIN_EXE_cloister")).args(line.split_whitespace()).output().unwrap()
+    }
+
+    /// What it prints when it succeeds.
+    fn output(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, line: &str) -> serde_json::Value {
+        serde_json::from_str(&self.output(line)).unwrap()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text.replace('@', self.0.path().to_str().unwrap())).unwrap();
+    }
+}
+
+/// One setup sector and a few pages of code, boot protocol 2.15 (Documentation/arch/x86/boot.rst), which is a
+/// program for EFI as well: a PE header, no sections, all of it hashed.
+fn kernel() -> Vec<u8> {
+    let mut image = vec![0x90; 0x8000];
+    image[..0x400].fill(0);
+    for (at, bytes) in [
+        (0, &b"MZ"[..]),
+        (0x3c, &[0x40]),
+        (0x40, b"PE\0\0"),
+        (0x54, &[0xa0, 0]),
+        (0x58, &0x20bu16.to_le_bytes()),
+        (0x58 + 60, &0x200u32.to_le_bytes()),
+        (0x58 + 108, &6u32.to_le_bytes()),
+        (0x1f1, &[1]),
+        (0x1f4, &(0x7c00u32 / 16).to_le_bytes()),
+        (0x1fe, &[0x55, 0xaa]),
+        (0x200, &[0xeb, 0x6a]),
+        (0x202, b"HdrS"),
+        (0x206, &[0x0f, 0x02]),
+        (0x211, &[1]),
+        (0x22c, &0x7fff_ffffu32.to_le_bytes()),
+        (0x230, &0x20_0000u32.to_le_bytes()),
+        (0x234, &[1, 21]),
+        (0x236, &[0x3f, 0]),
+        (0x238, &2047u32.to_le_bytes()),
+        (0x258, &0x100_0000u64.to_le_bytes()),
+        (0x260, &0x10_0000u32.to_le_bytes()),
+    ] {
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    image
+}
+
+/// Two pages: variables and TDVF metadata, then code. The number at end - 0x20 says where the metadata is.
+fn tdvf() -> Vec<u8> {
+    let sections: [(u32, u32, u64, u64, u32, u32); 4] = [
+        (0x1000, 0x1000, 0xffff_f000, 0x1000, 0, 1),
+        (0, 0x800, 0xffff_e000, 0x1000, 1, 0),
+        (0, 0, 0x80_9000, 0x2000, 2, 0),
+        (0, 0, 0x80_0000, 0x6000, 3, 0),
+    ];
+    let mut block = b"\xf3\xf9\xea\xe9\x8e\x16\xd5\x44\xa8\xeb\x7f\x4d\x87\x38\xf6\xaeTDVF".to_vec();
+    block.extend([16 + 32 * 4u32, 1, 4].iter().flat_map(|n| n.to_le_bytes()));
+    for (data, len, gpa, size, kind, attributes) in sections {
+        block.extend([data, len].iter().flat_map(|n| n.to_le_bytes()));
+        block.extend([gpa, size].iter().flat_map(|n| n.to_le_bytes()));
+        block.extend([kind, attributes].iter().flat_map(|n| n.to_le_bytes()));
+    }
+    let mut image = vec![0; 0x2000];
+    image[0x800..0x800 + block.len()].copy_from_slice(&block);
+    image[0x1fe0..0x1fe4].copy_from_slice(&(0x2000u32 - 0x810).to_le_bytes());
+    image
+}
+
+/// Guests, as both commands take them.
+const GUESTS: [&str; 4] = [
+    "--coco sim --kernel @/kernel --initrd @/initrd --cmdline quiet --cpus 3 --memory 256M",
+    "--coco sim --kernel @/kernel --console stdio",
+    "--coco snp,vmsa-features=0x21 --cpu-model EPYC-Genoa --firmware @/amdsev --kernel @/kernel --cpus 2",
+    "--coco tdx --firmware @/tdvf --cpus 2 --memory 256M",
+];
+
+#[test]
+fn the_measured_guest_is_the_one_that_is_launched() {
+    let files = Files::new();
+    for guest in GUESTS {
+        let measured = files.output(&format!("measure {guest}"));
+        let digest = measured.trim_end();
+        assert_eq!((digest.len(), measured.lines().count()), (96, 1), "{guest}: {measured}");
+        // The launch is hashed beneath, from the pages that arrive.
+        let launched = files.run(&format!("run {guest} --dry-run"));
+        let told = String::from_utf8_lossy(&launched.stderr).into_owned();
+        assert!(
+            launched.status.success() && told.contains("launch digest, computed beneath"),
+            "{guest}: {told}"
+        );
+        assert_eq!(told.matches(digest).count(), 2, "{guest}: predicted and computed\n{told}");
+        if !guest.contains("tdx") {
+            assert!(files.output(&format!("run {guest} --print-policy")).contains(digest), "{guest}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_and_flags_say_the_same() {
+    let files = Files::new();
+    files.write(
+        "vm.toml",
+        "kernel = '@/kernel'\ninitrd = '@/initrd'\ncmdline = 'quiet'\ncpus = 3\nmemory = '256M'\ncoco = 'sim'\n",
+    );
+    files.write("vm.json", r#"{ "kernel": "@/kernel", "initrd": "@/initrd", "cpus": 3, "memory": "256M" }"#);
+    let flags = files.output(&format!("measure {}", GUESTS[0]));
+    assert_eq!(files.output("measure --config @/vm.toml"), flags);
+    assert_eq!(files.output("measure --config @/vm.json --cmdline quiet --coco sim"), flags);
+    assert_ne!(files.output("measure --config @/vm.toml --cpus 2"), flags);
+
+    let report = files.json("measure --config @/vm.toml --json");
+    assert_eq!(report["digest"], flags.trim_end());
+    assert_eq!((&report["platform"], &report["inputs"]["cpus"]), (&"sim".into(), &3.into()));
+    assert_eq!(report["inputs"]["initrd"]["size"], 300_000);
+    let stages = report["stages"].as_array().unwrap();
+    assert_eq!(stages.last().unwrap()["digest"], flags.trim_end());
+    assert!(stages.iter().any(|s| s["what"] == "initrd"));
+}
+
+#[test]
+fn a_guest_s_digest_is_explained() {
+    let files = Files::new();
+    let guest = |more: &str| format!("measure --coco sim --kernel @/kernel --cmdline quiet {more}");
+    let given = guest("--initrd @/initrd --cpus 2");
+    for (other, differences) in [
+        ("--initrd @/initrd --cpus 2", &[][..]),
+        ("--initrd @/initrd --cpus 7", &["7 vCPUs, not 2"]),
+        ("--cpus 2 --console stdio", &["no initrd", "a serial console"]),
+        ("--initrd @/initrd --cpus 2 --memory 2G", &["2048 MiB of memory"]),
+    ] {
+        let digest = files.output(&guest(other));
+        let told = files.json(&format!("{given} --json --explain {digest}"));
+        assert_eq!(told["found"]["differences"], serde_json::json!(differences), "{other}");
+        let text = files.output(&format!("{given} --explain {digest}"));
+        assert!(differences.iter().all(|d| text.contains(d)) && text.contains(digest.trim_end()), "{text}");
+    }
+    let hopeless = files.run(&format!("{given} --explain {}", "00".repeat(48)));
+    assert_eq!(hopeless.status.code(), Some(6));
+    assert!(String::from_utf8_lossy(&hopeless.stdout).contains("what can still differ"));
+
+    let snp = |more: &str| format!("measure --coco snp --firmware @/amdsev --kernel @/kernel {more}");
+    let digest = files.output(&snp("--cpu-model EPYC-Milan --cpus 5"));
+    let told = files.output(&snp(&format!("--cpu-model EPYC-Genoa --explain {digest}")));
+    assert!(told.contains("5 vCPUs, not 1") && told.contains("EPYC-Milan"), "{told}");
+}
+
+#[test]
+fn a_td_and_its_registers() {
+    let files = Files::new();
+    files.write(
+        "vm.json",
+        r#"{ "firmware": "@/tdvf", "kernel": "@/kernel", "initrd": "@/initrd", "cmdline": "quiet", "cpus": 2,
+             "memory": "256M", "coco": "tdx" }"#,
+    );
+    let mrtd = files.output("measure --config @/vm.json");
+    assert_eq!(mrtd, files.output("measure tdx --firmware @/tdvf"));
+    let report = files.json("measure tdx --config @/vm.json --json");
+    assert_eq!(report["mrtd"], mrtd.trim_end());
+    assert_eq!(report["rtmrs"].as_array().unwrap().len(), 4);
+    assert_eq!(report["rtmrs"], files.json("measure --config @/vm.json --json")["rtmrs"]);
+    let [rtmr0, rtmr1] = [0, 1].map(|n| &report["rtmrs"][n]);
+    assert_eq!((&rtmr0["complete"], rtmr0["events"].as_array().unwrap().len()), (&false.into(), 2));
+    assert!(rtmr0["unknown"][0].as_str().unwrap().contains("cannot be unpacked"), "{rtmr0}");
+    assert_eq!(rtmr1["events"][0]["what"], "kernel (Authenticode)");
+
+    let text = files.output("measure tdx --config @/vm.json");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], format!("MRTD  {}", mrtd.trim_end()));
+    assert!(lines.iter().any(|l| l.starts_with("RTMR0 ") && l.ends_with("(so far)")), "{text}");
+    assert!(lines.iter().any(|l| l.starts_with("  not predicted: ")), "{text}");
+    // Flags win; the firmware's own order of older stacks is another value for several pages only.
+    let more = files.json("measure tdx --config @/vm.json --memory 512M --json");
+    assert_ne!(more["rtmrs"][0]["value"], rtmr0["value"]);
+    assert_eq!(more["mrtd"], report["mrtd"]);
+}
+
+#[test]
+fn mistakes_have_three_lines_and_status_2() {
+    let files = Files::new();
+    files.write("snp.toml", "firmware = '@/amdsev'\ncoco = 'snp'\n");
+    for (line, why) in [
+        ("measure --kernel @/kernel", "which platform"),
+        ("measure --coco off --kernel @/kernel", "no launch measurement"),
+        ("measure --coco snp --firmware @/amdsev", "--cpu-model"),
+        ("measure --coco tdx --kernel @/kernel", "without firmware"),
+        ("measure --coco sim --kernel @/none", "none"),
+        ("measure --config @/none --coco sim", "configuration"),
+        ("measure tdx --config @/snp.toml", "not a TD"),
+        ("measure tdx --firmware @/tdvf --cpus 2", "--memory"),
+        ("measure tdx", "--firmware"),
+        ("measure --coco sim snp", "the command line"),
+    ] {
+        let output = files.run(line);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), text.lines().count()), (Some(2), 3), "{line}: {text}");
+        assert!(text.contains(why), "{line}: {text}");
+        assert!(output.stdout.is_empty());
+    }
+}
