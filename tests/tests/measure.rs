@@ -5,6 +5,7 @@ mod measure {
     mod mrtd;
     mod oracle;
     mod published;
+    mod rtmr;
     mod synthetic;
     mod vectors;
 }

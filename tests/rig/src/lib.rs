@@ -44,7 +44,7 @@ mod tsc;
 
 pub use cache::Cache;
 pub use error::{Error, Result};
-pub use firmware::{firmware_images, stock_firmware};
+pub use firmware::{firmware_images, published_firmware, stock_firmware};
 pub use guest::{GuestKernel, guest_kernels};
 pub use headers::Headers;
 pub use host_kernel::{HostKernel, HostKernelChoice, Trimmed};

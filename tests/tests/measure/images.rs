@@ -66,9 +66,14 @@ fn unpacked() -> Result<PathBuf, String> {
     Ok(to)
 }
 
-/// An image that only some have, by its name in `extra/`.
-pub(super) fn extra(name: &str) -> Option<Vec<u8>> {
-    fs::read(vectors_dir()?.join("extra").join(name)).ok()
+/// An image of others, by its name: in `extra/` of the vectors, or else fetched.
+pub(super) fn published(name: &str) -> Vec<u8> {
+    let extra = vectors_dir().map(|dir| dir.join("extra").join(name)).filter(|path| path.is_file());
+    let path = extra.unwrap_or_else(|| {
+        let fetched = cloister_rig::published_firmware();
+        fetched.unwrap_or_else(|why| panic!("no published firmware to test with: {why}")).join(name)
+    });
+    fs::read(path).unwrap()
 }
 
 /// One of the two suffixes, from the repository.
