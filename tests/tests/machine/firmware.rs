@@ -77,11 +77,12 @@ fn the_kernel_that_was_launched_is_accepted_and_another_refused() {
 #[test]
 fn launched_as_for_snp_on_the_simulator() {
     let guest = Guest::running(SCRIPT);
-    let mut args = args(&ovmf_amdsev(), &["--console", "stdio"]);
+    let mut args = args(&ovmf_amdsev(), &["--console", "stdio", "--cpus", "2"]);
     args.iter_mut().filter(|a| *a == "off").for_each(|a| *a = "sim".into());
     Run::of(with_kernel(&guest, args))
         .code(0)
         .said("efi /sys/firmware/efi")
+        .said("cpus 2\n")
         .said(&format!("{CMDLINE}\n"))
         .told("secrets page")
         .told("launch digest, computed below");
