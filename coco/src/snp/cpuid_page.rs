@@ -15,7 +15,8 @@ pub struct TooManyLeaves {
 
 /// Builds the page from the CPUID table that vCPU 0 gets from KVM.
 ///
-/// Empty leaves and the hypervisor's own (0x4000_0000…) are left out; bits that the hypervisor would
+/// Empty leaves are left out, and those outside the two ranges that the firmware takes (the hypervisor's own,
+/// 0x4000_0000…); bits that the hypervisor would
 /// have to emulate are cleared, because the firmware refuses a page that has them.
 pub fn cpuid_page(entries: &[kvm_cpuid_entry2]) -> Result<[u8; 4096], TooManyLeaves> {
     let mut page = [0u8; 4096];
@@ -49,7 +50,7 @@ pub fn cpuid_page(entries: &[kvm_cpuid_entry2]) -> Result<[u8; 4096], TooManyLea
 
 fn counts(e: &kvm_cpuid_entry2) -> bool {
     let empty = e.eax | e.ebx | e.ecx | e.edx == 0;
-    !empty && !(0x4000_0000..0x5000_0000).contains(&e.function)
+    !empty && matches!(e.function, 0..=0xffff | 0x8000_0000..=0x8000_ffff)
 }
 
 #[cfg(test)]
