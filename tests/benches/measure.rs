@@ -97,13 +97,20 @@ fn main() {
     println!("{:28} {bare_with:8.1}", "bare sha2, with a kernel");
     println!("{:28} {bare_without:8.1}", "bare sha2, without");
     let wall = |n: usize| median(&runs[n], 0);
+    let peak = [0, 2, 4].map(|n| median(&runs[n], 2)).into_iter().fold(0.0, f64::max);
     for (what, ratio, limit) in [
-        ("with a kernel, of sev-snp-measure's time", wall(0) / wall(1), 0.6),
-        ("without, of sev-snp-measure's time", wall(2) / wall(3), 0.2),
-        ("with a kernel, of bare sha2", wall(0) * 1e3 / bare_with, 1.15),
-        ("1-512, of a single run", wall(4) / wall(2), 2.0),
-        ("peak MiB with a kernel", median(&runs[0], 2), 32.0),
+        ("with a kernel, of sev-snp-measure's time", wall(0) / wall(1), Some(0.6)),
+        ("without, of sev-snp-measure's time", wall(2) / wall(3), Some(0.2)),
+        ("with a kernel, of bare sha2", wall(0) * 1e3 / bare_with, Some(1.15)),
+        // So little to hash that the start of the process is most of it.
+        ("without, of bare sha2", wall(2) * 1e3 / bare_without, None),
+        ("1-512, of a single run", wall(4) / wall(2), Some(2.0)),
+        ("peak MiB of any of ours", peak, Some(32.0)),
     ] {
+        let Some(limit) = limit else {
+            println!("{what:45} {ratio:6.2}");
+            continue;
+        };
         println!("{what:45} {ratio:6.2}  limit {limit}{}", if ratio > limit { "  EXCEEDED" } else { "" });
     }
 }

@@ -92,7 +92,8 @@ impl ExplainArgs {
     }
 }
 
-fn evidence(path: &Path) -> Result<Evidence, Refusal> {
+/// Reads a report or a quote.
+pub(super) fn evidence(path: &Path) -> Result<Evidence, Refusal> {
     let what = format!("cannot use the evidence {}", path.display());
     let bytes = std::fs::read(path)
         .map_err(|e| Refusal::new(&what, e, "give the path of a readable report or quote"))?;

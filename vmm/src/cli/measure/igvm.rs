@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use cloister_firmware::explain::Evidence;
 use cloister_firmware::igvm::{IgvmFile, PlatformType};
 use cloister_firmware::measure::{Digest384, Measurement, measure_igvm};
 use cloister_firmware::plan::{ImageFile, Loader};
 use serde_json::json;
 
 use super::args::Hex;
+use super::explain::evidence;
 use super::{End, print, refuse};
 use crate::refusal::Refusal;
 
@@ -27,8 +29,11 @@ pub(super) struct IgvmArgs {
     #[arg(long)]
     json: bool,
     /// Say which loader makes the file measure to this digest
-    #[arg(long, value_name = "DIGEST")]
+    #[arg(long, value_name = "DIGEST", conflicts_with = "diff")]
     explain: Option<Hex<48>>,
+    /// The same for what a report or quote says
+    #[arg(long, value_name = "FILE")]
+    diff: Option<PathBuf>,
 }
 
 /// Platforms with a launch measurement.
@@ -90,8 +95,8 @@ pub(super) fn run(args: &IgvmArgs) -> Result<End, Refusal> {
     let file = IgvmFile::read(image).map_err(|e| refuse(&what, e))?;
     let by =
         |by: By| measure_igvm(&file, args.platform.platform(), by.loader()).map_err(|e| refuse(&what, e));
-    if let Some(wanted) = args.explain {
-        return Ok(explain(Digest384(wanted.0), by));
+    if let Some(wanted) = wanted(args)? {
+        return Ok(explain(wanted, by));
     }
     let measured = by(args.loader)?;
     let expected = expected(&file, args.platform);
@@ -117,6 +122,23 @@ pub(super) fn run(args: &IgvmArgs) -> Result<End, Refusal> {
         );
     }
     Ok(End::Measured)
+}
+
+/// The digest to explain, if there is one.
+fn wanted(args: &IgvmArgs) -> Result<Option<Digest384>, Refusal> {
+    let Some(path) = &args.diff else { return Ok(args.explain.map(Digest384::from)) };
+    match (evidence(path)?, args.platform) {
+        (Evidence::Snp(claims), On::Snp) => Ok(Some(claims.measurement)),
+        (Evidence::Tdx(claims), On::Tdx) => Ok(Some(claims.mrtd)),
+        (evidence, _) => Err(Refusal::new(
+            format_args!("{} is evidence of the other platform", path.display()),
+            format_args!("the file is measured for {}", args.platform.platform()),
+            match evidence {
+                Evidence::Snp(_) => "give --platform snp",
+                Evidence::Tdx(_) => "give --platform tdx",
+            },
+        )),
+    }
 }
 
 /// The digest that the file's author signed.
@@ -155,7 +177,7 @@ mod tests {
     use cloister_firmware::igvm::{PageDataType, PageFlags};
 
     fn args(file: PathBuf, platform: On) -> IgvmArgs {
-        IgvmArgs { file, platform, loader: By::Cloister, json: true, explain: None }
+        IgvmArgs { file, platform, loader: By::Cloister, json: true, explain: None, diff: None }
     }
 
     #[test]
@@ -174,6 +196,17 @@ mod tests {
         };
         assert_eq!(explain(zero_pages), End::Measured);
         assert_eq!(explain(Digest384::ZERO), End::Unexplained);
+
+        let report = dir.path().join("report.bin");
+        let diff = |platform| run(&IgvmArgs { diff: Some(report.clone()), ..args(path.clone(), platform) });
+        let mut bytes = vec![0; 1184];
+        bytes[0] = 3;
+        std::fs::write(&report, &bytes).unwrap();
+        assert_eq!(diff(On::Snp).unwrap(), End::Unexplained);
+        bytes[0x90..0xc0].copy_from_slice(&zero_pages.0);
+        std::fs::write(&report, &bytes).unwrap();
+        assert_eq!(diff(On::Snp).unwrap(), End::Measured);
+        assert!(diff(On::Tdx).unwrap_err().to_string().contains("--platform snp"));
 
         let refusal = run(&args(path.clone(), On::Tdx)).unwrap_err().to_string();
         assert!(refusal.contains("the file is for SEV-SNP, and TDX is asked for"), "{refusal}");
