@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use clap::Args;
 use cloister_coco::launch::{Choice, PlatformKind};
-use cloister_coco::snp::certs::CertStore;
 use cloister_devices::platform::SerialInput;
 use cloister_firmware::measure::Digest384;
 use cloister_firmware::plan::LaunchPlan;
@@ -229,11 +228,10 @@ impl Life<'_> {
     fn machine(&self, story: &mut Story, plan: &LaunchPlan) -> Result<Event, String> {
         let Life { run, events, receiver, keys } = self;
         let kind = run.choice.kind;
-        let certs = run.checked.certs.as_ref().map(CertStore::open).transpose();
         let devices = DeviceSpec {
             services: CocoServices {
                 quotes: run.checked.quote_service.clone(),
-                certs: certs.map_err(|e| format!("cannot use the certificates: {e}"))?,
+                certs: run.checked.certs.clone(),
             },
             vsock: run
                 .checked

@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use cloister_coco::snp::certs::CertStore;
 use cloister_coco::tdx::QuoteServiceAddress;
 use cloister_devices::virtio::dev::blk::Disk;
 
@@ -21,11 +22,9 @@ pub(super) struct Checked {
     pub(super) no_reboot: bool,
     pub(super) policy: Option<Policy>,
     /// Where TDs get their quotes.
-    #[allow(dead_code)]
     pub(super) quote_service: Option<QuoteServiceAddress>,
-    /// Certificates for SNP guests: a directory or a file, which is there.
-    #[allow(dead_code)]
-    pub(super) certs: Option<PathBuf>,
+    /// Certificates for SNP guests, which can be read.
+    pub(super) certs: Option<CertStore>,
     /// Give the guest all its memory before it starts.
     pub(super) prefault: bool,
     /// Print counters at the end.
@@ -42,7 +41,7 @@ const SOCKET_PATH_MAX: usize = 107 - 11;
 impl Checked {
     pub(super) fn new(spec: VmSpec) -> Result<Self, Refusal> {
         let guest = Guest::new(&spec)?;
-        spec.certs.as_deref().map_or(Ok(()), check_certs)?;
+        let certs = spec.certs.as_deref().map(open_certs).transpose()?;
         if let Some(vsock) = &spec.vsock {
             check_vsock(vsock)?;
         }
@@ -70,7 +69,7 @@ impl Checked {
             no_reboot: spec.no_reboot.unwrap_or(false),
             policy,
             quote_service: spec.quote_service,
-            certs: spec.certs,
+            certs,
             prefault: spec.prefault.unwrap_or(false),
             stats: spec.stats,
             guest_memfd: spec.coco.is_some_and(|coco| coco.guest_memfd == Some(true)),
@@ -92,13 +91,10 @@ impl Checked {
     }
 }
 
-fn check_certs(path: &Path) -> Result<(), Refusal> {
-    path.metadata().map(drop).map_err(|e| {
-        Refusal::new(
-            format_args!("cannot use the certificates {}", path.display()),
-            e,
-            "give a directory with them, or a file with the table",
-        )
+fn open_certs(path: &Path) -> Result<CertStore, Refusal> {
+    CertStore::open(path).map_err(|e| {
+        let what = format!("cannot use the certificates {}", path.display());
+        Refusal::from_message(what, &e.to_string(), "give a directory with vcek.pem, ask.pem and ark.pem")
     })
 }
 
@@ -202,6 +198,8 @@ mod tests {
         assert!(refusal(|s| s.kernel = None).contains("no kernel"), "the guest is checked too");
         let gone = refusal(|s| s.certs = Some("/nonexistent/certs".into()));
         assert!(gone.contains("cannot use the certificates /nonexistent/certs"));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(refusal(|s| s.certs = Some(empty.path().into())).contains("no certificate in it"));
         assert!(refusal(|s| s.attest = Some("p".into())).contains("--attest without --vsock"));
         assert!(refusal(|s| s.disk = disk("path=/dev/null,readonly=on")).contains("neither a regular"));
         assert!(refusal(|s| s.disk = disk("path=d")).contains("add readonly=on"));
