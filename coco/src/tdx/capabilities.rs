@@ -33,37 +33,51 @@ impl Capabilities {
 
     /// `asked` if the host has all of it, or the first bit that it has not.
     pub fn check_attributes(&self, asked: u64) -> Result<u64, NotOffered> {
-        offered("ATTRIBUTES", asked, self.attributes, attribute_name)
+        let missing = |bit| NotOffered {
+            field: "ATTRIBUTES",
+            bit,
+            name: attribute_name(bit),
+            asked,
+            offered: self.attributes,
+            limit: Limit::Host,
+        };
+        first_bit(asked & !self.attributes).map_or(Ok(asked), |bit| Err(missing(bit)))
     }
 
-    /// The same for XFAM, of which the process may use `state`; without a wish, all of that which the host
-    /// offers.
+    /// The same for XFAM, of which KVM lets this process use `state`; without a wish, all of that which the
+    /// host offers.
     pub fn check_xfam(&self, asked: Option<u64>, state: u64) -> Result<u64, NotOffered> {
-        let usable = self.xfam & state;
-        offered("XFAM", asked.unwrap_or(usable), usable, xfam_name)
+        let offered = self.xfam & state;
+        let Some(asked) = asked else { return Ok(offered) };
+        let missing = |bit| NotOffered {
+            field: "XFAM",
+            bit,
+            name: xfam_name(bit),
+            asked,
+            offered,
+            limit: if self.xfam >> bit & 1 == 0 { Limit::Host } else { Limit::Process },
+        };
+        first_bit(asked & !offered).map_or(Ok(asked), |bit| Err(missing(bit)))
     }
 }
 
-fn offered(
-    field: &'static str,
-    asked: u64,
-    offered: u64,
-    name: fn(u32) -> &'static str,
-) -> Result<u64, NotOffered> {
-    let missing = asked & !offered;
-    if missing == 0 {
-        return Ok(asked);
-    }
-    let bit = missing.trailing_zeros();
-    Err(NotOffered { field, bit, name: name(bit), asked, offered })
+fn first_bit(bits: u64) -> Option<u32> {
+    (bits != 0).then(|| bits.trailing_zeros())
 }
 
 /// A guest asks for what this host does not offer.
 #[derive(Debug, Snafu, PartialEq, Eq)]
 #[snafu(display(
-    "bit {bit} ({name}) of the TD's {field} is asked for, and this host does not offer it (asked {asked:#x}, \
-     offered {offered:#x}). Leave it out of the guest's configuration, or use a host whose TDX module and \
-     kernel have it"
+    "bit {bit} ({name}) of the TD's {field} is asked for, and {} (asked {asked:#x}, offered {offered:#x}). Leave \
+     it out of the guest's configuration{}",
+    match limit {
+        Limit::Host => "this host does not offer it",
+        Limit::Process => "KVM lets no guest of this process have it",
+    },
+    match limit {
+        Limit::Host => ", or use a host whose TDX module and kernel have it",
+        Limit::Process => "",
+    },
 ))]
 pub struct NotOffered {
     /// `ATTRIBUTES` or `XFAM`.
@@ -76,6 +90,17 @@ pub struct NotOffered {
     pub asked: u64,
     /// All that there is.
     pub offered: u64,
+    /// Whose limit it is.
+    pub limit: Limit,
+}
+
+/// Who does not offer it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The TDX module, or KVM for any TD.
+    Host,
+    /// KVM for the guests of this process, which has not asked for permission to use it.
+    Process,
 }
 
 /// Name of a bit of TD ATTRIBUTES (Intel TDX module ABI specification).
@@ -141,9 +166,12 @@ mod tests {
         assert_eq!(host.check_xfam(None, all), Ok(0x602e7));
         assert_eq!(host.check_xfam(None, 0x12e7), Ok(0x2e7), "no AMX that the process may not use");
         assert_eq!(host.check_xfam(Some(7), all), Ok(7));
-        assert_eq!(host.check_xfam(Some(0x60007), 7).unwrap_err().name, "AMX");
+        let refused = host.check_xfam(Some(0x60007), 7).unwrap_err();
+        assert_eq!((refused.name, refused.limit), ("AMX", Limit::Process));
+        assert!(refused.to_string().contains("no guest of this process"), "{refused}");
         let refused = host.check_xfam(Some(1 << 12 | 7), all).unwrap_err();
         assert_eq!((refused.bit, refused.name, refused.field), (12, "CET supervisor", "XFAM"));
+        assert_eq!(refused.limit, Limit::Host);
         assert!(refused.to_string().contains("asked 0x1007, offered 0x602e7"), "{refused}");
     }
 }

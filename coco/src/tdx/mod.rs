@@ -22,7 +22,7 @@ mod refusal;
 mod status;
 pub mod vmcall;
 
-pub use capabilities::{Capabilities, NotOffered};
+pub use capabilities::{Capabilities, Limit, NotOffered};
 pub use cpuid::{ADDRESS_WIDTH, CpuidError, SHARED_BIT, agreed_cpuid, with_topology};
 pub use error::TdxLaunchError;
 pub use ioctl::TdxIoctl;
