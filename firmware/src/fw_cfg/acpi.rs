@@ -4,8 +4,9 @@
 //! Pointers in the tables count from the start of their file; the script has firmware add where it put
 //! that file, and then the checksums.
 
-use crate::acpi::{self, AcpiError, AcpiSpec};
+use crate::acpi::{self, AcpiError, AcpiSpec, SerialPort};
 use crate::bytes::{u32_at, u64_at};
+use crate::plan::GuestLayout;
 
 /// The file of the tables.
 const TABLES: &str = "etc/acpi/tables";
@@ -52,6 +53,12 @@ pub struct AcpiFiles {
 }
 
 impl AcpiFiles {
+    /// Those of our board: what firmware is offered, and so what a TD's firmware measures.
+    pub fn of_board(layout: &GuestLayout, vcpus: u32, serial: bool) -> Result<Self, AcpiError> {
+        let serial = serial.then_some(SerialPort::COM1);
+        Self::new(&AcpiSpec { serial, pci_mmio32: layout.pci_window(), ..AcpiSpec::new(vcpus) })
+    }
+
     /// The files' names with their contents.
     pub fn named(self) -> [(&'static str, Vec<u8>); 3] {
         [(TABLES, self.tables), (RSDP, self.rsdp), ("etc/table-loader", self.loader)]
@@ -188,6 +195,18 @@ mod tests {
         assert_eq!(files[RSDP], whole[..36]);
         whole[..0x40].fill(0);
         assert_eq!(files[TABLES], whole);
+    }
+
+    #[test]
+    fn the_board_s_tables_say_what_it_has() {
+        let firmware = Some(crate::plan::MemoryRange::new(0xffc0_0000, 0x40_0000));
+        let layout = GuestLayout { firmware, ..GuestLayout::new(512 << 20) };
+        let of = |vcpus, serial| AcpiFiles::of_board(&layout, vcpus, serial).unwrap();
+        let window = AcpiSpec { pci_mmio32: layout.pci_window(), ..AcpiSpec::new(2) };
+        assert_eq!(of(2, false), AcpiFiles::new(&window).unwrap());
+        assert_ne!(of(2, false).tables, AcpiFiles::new(&AcpiSpec::new(2)).unwrap().tables);
+        assert_ne!(of(2, true).tables, of(2, false).tables);
+        assert_ne!(of(3, false).tables, of(2, false).tables);
     }
 
     #[test]

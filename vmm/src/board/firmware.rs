@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cloister_devices::pci::Slot;
 use cloister_devices::platform::{FwCfgItems, ItemError, Key};
-use cloister_firmware::acpi::{AcpiError, AcpiSpec, SerialPort};
+use cloister_firmware::acpi::AcpiError;
 use cloister_firmware::fw_cfg::{AcpiFiles, SYSTEM_STATES, SmbiosFiles, e820};
 use cloister_firmware::plan::LaunchPlan;
 use snafu::{ResultExt, Snafu};
@@ -39,12 +39,8 @@ pub(super) fn items(
     let mut items = FwCfgItems::new();
     // A plan has at most 254 vCPUs.
     let cpus = plan.vcpus.len() as u16;
-    let acpi = AcpiSpec {
-        serial: serial.then_some(SerialPort::COM1),
-        pci_mmio32: plan.layout.pci_window(),
-        ..AcpiSpec::new(u32::from(cpus))
-    };
-    let mut files = AcpiFiles::new(&acpi).context(AcpiSnafu)?.named().to_vec();
+    let acpi = AcpiFiles::of_board(&plan.layout, u32::from(cpus), serial).context(AcpiSnafu)?;
+    let mut files = acpi.named().to_vec();
     files.extend(SmbiosFiles::new().named());
     files.push(("etc/e820", e820(&plan.layout)));
     files.push(("etc/system-states", SYSTEM_STATES.to_vec()));

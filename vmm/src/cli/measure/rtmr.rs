@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use cloister_firmware::acpi::{AcpiSpec, SerialPort};
 use cloister_firmware::fw_cfg::AcpiFiles;
 use cloister_firmware::measure::Digest384;
 use cloister_firmware::measure::rtmr::{
@@ -50,9 +49,8 @@ pub(super) fn predict(
 /// The ACPI tables of our board, in the order in which firmware measures them: the script, then what it
 /// allocates.
 fn tables(board: Board, layout: &GuestLayout) -> Result<Vec<(String, Digest384)>, Refusal> {
-    let serial = board.serial.then_some(SerialPort::COM1);
-    let spec = AcpiSpec { serial, pci_mmio32: layout.pci_window(), ..AcpiSpec::new(board.cpus) };
-    let files = AcpiFiles::new(&spec).map_err(|e| refuse("cannot build the ACPI tables", e))?;
+    let files = AcpiFiles::of_board(layout, board.cpus, board.serial)
+        .map_err(|e| refuse("cannot build the ACPI tables", e))?;
     let [tables, rsdp, loader] = files.named();
     let hash = |bytes: Vec<u8>| Digest384(Sha384::digest(bytes).into());
     Ok([loader, rsdp, tables].map(|(name, bytes)| (name.to_owned(), hash(bytes))).into())

@@ -1,6 +1,6 @@
 //! `cloister measure snp`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cloister_firmware::measure::{Measurement, PlanHashes, measure_snp_hashed};
@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 pub(super) struct SnpArgs {
     /// Firmware image (OVMF.fd)
     #[arg(long, alias = "ovmf", value_name = "FILE")]
-    firmware: PathBuf,
+    firmware: Option<PathBuf>,
     #[command(flatten)]
     handed: KernelArgs,
     /// Number of vCPUs, or a range such as 1-64 for a digest each
@@ -47,7 +47,20 @@ pub(super) struct SnpArgs {
     id: id::IdArgs,
 }
 
+/// The firmware, without which nobody launches an SNP guest.
+fn firmware(args: &SnpArgs) -> Result<&Path, Refusal> {
+    args.firmware.as_deref().ok_or_else(|| {
+        Refusal::new(
+            "an SNP guest without firmware",
+            "an ordinary kernel does not validate its memory, so that it is launched through firmware; \
+             without, the simulator alone launches it",
+            "give --firmware OVMF.amdsev.fd, or measure the simulated guest: `cloister measure --coco sim`",
+        )
+    })
+}
+
 pub(super) fn run(args: &SnpArgs) -> Result<End, Refusal> {
+    let path = firmware(args)?;
     let profile = Profile::from(args.profile);
     let signature = signature(args, profile)?;
     if args.guest_features & 1 == 0 {
@@ -58,13 +71,13 @@ pub(super) fn run(args: &SnpArgs) -> Result<End, Refusal> {
         ));
     }
     let id = args.id.prepare(args.cpus)?;
-    let files = Files::load(&args.firmware, &args.handed, args.json)?;
+    let files = Files::load(path, &args.handed, args.json)?;
     let svsm = args.svsm.as_deref().map(files::firmware).transpose()?;
-    let measured = measure(args, &files, svsm.as_ref(), profile, signature)?;
+    let measured = measure(args, path, &files, svsm.as_ref(), profile, signature)?;
 
     if let Some(wanted) = args.explain.wanted_snp()? {
         let inputs = explain::Inputs {
-            firmware: &args.firmware,
+            firmware: path,
             other_firmware: &args.explain.other_firmware,
             profile,
             vcpus: args.cpus.last,
@@ -77,7 +90,7 @@ pub(super) fn run(args: &SnpArgs) -> Result<End, Refusal> {
     }
     let signed = id.map(|id| id.sign_and_write(measured.digest)).transpose()?;
     if args.json {
-        let mut report = report(args, &files, &measured, signature);
+        let mut report = report(args, path, &files, &measured, signature);
         report["id_block"] = signed.as_ref().map_or(Value::Null, id::Written::json);
         print::json(&report);
         return Ok(End::Measured);
@@ -108,6 +121,7 @@ fn signature(args: &SnpArgs, profile: Profile) -> Result<u32, Refusal> {
 
 fn measure(
     args: &SnpArgs,
+    path: &Path,
     files: &Files,
     svsm: Option<&Firmware>,
     profile: Profile,
@@ -123,7 +137,7 @@ fn measure(
         signature,
         identity: Identity { vmsa_features: args.guest_features & !1, ..Identity::default() },
     });
-    let plan = plan.map_err(|e| refuse(format_args!("cannot plan {}", args.firmware.display()), e))?;
+    let plan = plan.map_err(|e| refuse(format_args!("cannot plan {}", path.display()), e))?;
     let mut ahead = PlanHashes::default();
     ahead.push(0, files.pages.clone());
     measure_snp_hashed(&plan, &ahead).map_err(|e| refuse("cannot measure", e))
@@ -136,7 +150,7 @@ fn digests(cpus: Counts, measured: &Measurement) -> impl Iterator<Item = (u32, S
     stages.filter(move |(_, n)| *n >= cpus.first).map(|(s, n)| (n, s.digest_after.to_string()))
 }
 
-fn report(args: &SnpArgs, files: &Files, measured: &Measurement, signature: u32) -> Value {
+fn report(args: &SnpArgs, path: &Path, files: &Files, measured: &Measurement, signature: u32) -> Value {
     let bytes = files.firmware.bytes().len() as u64;
     let handed = files.kernel.as_ref().zip(args.handed.kernel.as_deref());
     let profile = Profile::from(args.profile);
@@ -149,7 +163,7 @@ fn report(args: &SnpArgs, files: &Files, measured: &Measurement, signature: u32)
         "digests": args.cpus.range.then_some(digests),
         "inputs": {
             "profile": profile.name(),
-            "firmware": print::file(&args.firmware, bytes, &files.sha256.unwrap_or_default()),
+            "firmware": print::file(path, bytes, &files.sha256.unwrap_or_default()),
             "direct_boot": handed.map(|(k, path)| print::kernel(k, path, args.handed.initrd.as_deref())),
             "cpus": args.cpus.last,
             "cpu_signature": profile.measures_model().then(|| format!("{signature:#x}")),

@@ -94,6 +94,7 @@ fn mistakes_have_three_lines() {
     let dir = files();
     for line in [
         "snp --firmware @/none --cpus 1 --cpu-sig 1",
+        "snp --kernel @/blob --profile cloister --cpus 1 --cpu-sig 1",
         "snp --firmware @/blob --cpus 1 --cpu-sig 1",
         "snp --firmware @ --cpus 1 --cpu-sig 1",
         "snp --firmware @/fw --cpus 1",
