@@ -10,9 +10,9 @@ use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN, put};
 use crate::measure::Digest384;
 
 /// P-384 in a public key's first field.
-const CURVE_P384: u32 = 2;
+pub(super) const CURVE_P384: u32 = 2;
 /// Bytes that a coordinate or half a signature has there; those of P-384 have 48.
-const FIELD: usize = 72;
+pub(super) const FIELD: usize = 72;
 /// How the two kinds of PEM that hold a private key begin.
 const BEGINNINGS: [&str; 2] = ["-----BEGIN EC PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----"];
 

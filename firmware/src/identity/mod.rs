@@ -3,8 +3,10 @@
 //! chapter 8.18).
 
 mod key;
+mod verify;
 
 pub use key::{IdKey, IdKeyError};
+pub use verify::{IdFault, verify_id};
 
 use crate::measure::Digest384;
 

@@ -5,14 +5,14 @@ use super::*;
 
 /// Published test keys of virtee/sev (Apache-2.0), commit 9cf2adb, `tests/measurement/test_id_key.pem` and
 /// `test_auth_key.pem`. They protect nothing.
-const ID_KEY: &str = "-----BEGIN PRIVATE KEY-----
+pub(super) const ID_KEY: &str = "-----BEGIN PRIVATE KEY-----
 MIG2AgEAMBAGByqGSM49AgEGBSuBBAAiBIGeMIGbAgEBBDDPZQkU2FP1ii90R+e7
 /ShQ/rzUzsS8X7kVJ0nJAxcrS1oMD8nKjfsKKfBWJ8nbCyqhZANiAAT2dj5NJgnP
 GyzyLyzIuMpM9V1HDDwjVSyTsWiHQ5Ddlcs/3uhH3fef8p77uIA8bR/M16jQR7nN
 wcdQsRkKvm0drTeo3ssUMnt2Zhn3EmB8/Q04hTxQ2pvNCAs1OJyTvj4=
 -----END PRIVATE KEY-----
 ";
-const AUTHOR_KEY: &str = "-----BEGIN PRIVATE KEY-----
+pub(super) const AUTHOR_KEY: &str = "-----BEGIN PRIVATE KEY-----
 MIG2AgEAMBAGByqGSM49AgEGBSuBBAAiBIGeMIGbAgEBBDAyp3rzsOsAMVIVbtmS
 QEU83YC5r0EOWZfSX3wwiBQytEjoVsXDBPTpvvyzM2aZ27ChZANiAARicMeL1pBM
 0TNimaJbmHNqcc6S/vB0lNcssosHPIMPn1ZK96XBxv/Fo0lz1dpFhoyGPHkwosmE

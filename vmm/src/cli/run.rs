@@ -28,7 +28,6 @@ use cloister_firmware::plan::LaunchPlan;
 use self::check::Checked;
 use self::dry_run::{TraceFile, dry_run};
 use self::plan::plan;
-#[allow(unused_imports)]
 pub(super) use self::plan::{Planned, plan_for};
 use self::platform::choose_platform;
 use self::stats::MemoryReport;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloister_firmware::identity::{ID_AUTH_LEN, ID_BLOCK_LEN, IdBlock};
+use cloister_firmware::identity::{ID_AUTH_LEN, ID_BLOCK_LEN, IdBlock, verify_id};
 use cloister_firmware::measure::Digest384;
 use cloister_firmware::plan::{Identity, SignedIdBytes, TdIdentity};
 
@@ -143,6 +143,13 @@ fn signed_id(coco: &CocoSpec, policy: u64) -> Result<Option<SignedIdBytes>, Refu
         ));
     }
     let author_key = author_key(&auth, keys.author_key_enabled)?;
+    verify_id(&block, &auth, author_key).map_err(|fault| {
+        Refusal::new(
+            "the platform would refuse the ID block",
+            fault,
+            "give the two files that were made together: `cloister measure snp --id-block FILE` writes both",
+        )
+    })?;
     Ok(Some(SignedIdBytes { block, auth: Arc::new(auth), author_key }))
 }
 

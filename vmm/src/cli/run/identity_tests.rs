@@ -1,4 +1,7 @@
+use cloister_firmware::identity::IdKey;
+
 use super::*;
+use crate::cli::run::test_files::ID_KEY;
 
 fn of(text: &str) -> Result<Identity, String> {
     identity(&text.parse().unwrap()).map_err(|refusal| {
@@ -91,11 +94,10 @@ impl Signed {
             guest_svn: 3,
             policy,
         };
-        std::fs::write(dir.path().join("block"), block.bytes()).unwrap();
-        let mut auth = [0; ID_AUTH_LEN];
-        auth[0] = 1;
-        auth[4] = u8::from(author);
-        std::fs::write(dir.path().join("auth"), auth).unwrap();
+        let key = IdKey::from_pem(ID_KEY).unwrap();
+        let signed = block.sign(&key, author.then_some(&key));
+        std::fs::write(dir.path().join("block"), signed.block).unwrap();
+        std::fs::write(dir.path().join("auth"), &signed.auth[..]).unwrap();
         Signed(dir)
     }
 
@@ -151,4 +153,12 @@ fn an_id_block_for_another_guest_names_both_digests() {
     let refused = check_digest(&identity, Digest384([8; 48])).unwrap_err().to_string();
     assert!(refused.contains(&"07".repeat(48)) && refused.contains(&"08".repeat(48)), "{refused}");
     assert_eq!(check_digest(&Identity::default(), Digest384([8; 48])), Ok(()));
+}
+
+#[test]
+fn a_block_that_its_key_did_not_sign_is_refused() {
+    let (one, other) = (Signed::new(7, 0x30000, false), Signed::new(8, 0x30000, false));
+    let mixed = one.key("id-block", "block") + &other.key("id-auth", "auth");
+    let refused = of(&format!("snp{mixed}")).unwrap_err();
+    assert!(refused.contains("belongs to another block"), "{refused}");
 }

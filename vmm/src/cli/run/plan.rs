@@ -22,7 +22,6 @@ use crate::refusal::Refusal;
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Planned {
     /// The platform.
-    #[allow(dead_code)]
     pub(in crate::cli) kind: PlatformKind,
     /// What is launched.
     pub(in crate::cli) plan: LaunchPlan,
@@ -44,7 +43,6 @@ impl Planned {
 }
 
 /// Plans the guest of `spec` for a platform without looking at any host: the very plan that `run` launches.
-#[allow(dead_code)]
 pub(in crate::cli) fn plan_for(spec: &VmSpec, kind: PlatformKind) -> Result<Planned, Refusal> {
     plan(&Guest::new(spec)?, kind, None)
 }

@@ -2,7 +2,7 @@ use cloister_firmware::plan::{PageKind, TdIdentity};
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::cli::run::test_files::{Files, TD_HOB};
+use crate::cli::run::test_files::{Files, ID_KEY, TD_HOB};
 use crate::config::{CpuModel, CpuSig, Size};
 
 fn refused(spec: &VmSpec, kind: PlatformKind) -> String {
@@ -132,7 +132,7 @@ fn a_td_is_planned_and_its_kernel_is_for_the_firmware_to_measure() {
 
 #[test]
 fn an_id_block_is_for_one_guest() {
-    use cloister_firmware::identity::IdBlock;
+    use cloister_firmware::identity::{IdBlock, IdKey};
     let files = Files::new();
     let spec = |coco: &str| VmSpec {
         cpu_model: Some(CpuModel(SIGNATURE)),
@@ -140,8 +140,9 @@ fn an_id_block_is_for_one_guest() {
     };
     let digest = plan_for(&spec("snp"), PlatformKind::Snp).unwrap().predicted();
     let block = IdBlock { digest, family_id: [0; 16], image_id: [0; 16], guest_svn: 0, policy: 0x30000 };
-    std::fs::write(files.path("block"), block.bytes()).unwrap();
-    std::fs::write(files.path("auth"), [0; 4096]).unwrap();
+    let signed = block.sign(&IdKey::from_pem(ID_KEY).unwrap(), None);
+    std::fs::write(files.path("block"), signed.block).unwrap();
+    std::fs::write(files.path("auth"), &signed.auth[..]).unwrap();
     let dir = files.dir().display();
     let signed = format!("id-block=@{dir}/block,id-auth=@{dir}/auth");
     for (platform, kind) in [("snp", PlatformKind::Snp), ("sim", PlatformKind::Sim)] {

@@ -102,3 +102,13 @@ fn tdvf() -> Vec<u8> {
     image[number..number + 4].copy_from_slice(&distance.to_le_bytes());
     image
 }
+
+/// A published test key of virtee/sev (Apache-2.0), commit 9cf2adb, `tests/measurement/test_id_key.pem`. It
+/// protects nothing.
+pub(super) const ID_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIG2AgEAMBAGByqGSM49AgEGBSuBBAAiBIGeMIGbAgEBBDDPZQkU2FP1ii90R+e7
+/ShQ/rzUzsS8X7kVJ0nJAxcrS1oMD8nKjfsKKfBWJ8nbCyqhZANiAAT2dj5NJgnP
+GyzyLyzIuMpM9V1HDDwjVSyTsWiHQ5Ddlcs/3uhH3fef8p77uIA8bR/M16jQR7nN
+wcdQsRkKvm0drTeo3ssUMnt2Zhn3EmB8/Q04hTxQ2pvNCAs1OJyTvj4=
+-----END PRIVATE KEY-----
+";
