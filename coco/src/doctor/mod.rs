@@ -22,13 +22,13 @@ pub use report::{Machine, PlatformReport, Report, Summary, Verdict};
 
 use crate::launch::PlatformKind;
 
-/// What keeps guests of this platform from running on this machine, the first cause first: what a launch that
-/// failed shows. Empty if nothing that this machine says speaks against it.
+/// What this machine lacks for guests of this platform, the first cause first: what a launch that failed shows
+/// (see [`Report::suspects`]). Empty if nothing that this machine says speaks against it.
 ///
 /// Cheap: reads some thirty small files, and asks `/dev/kvm` and `/dev/sev`.
 pub fn for_platform(kind: PlatformKind) -> Vec<Finding> {
     let report = Report::of(&Host::this(&LiveOptions::default()));
-    report.obstacles(kind).into_iter().cloned().collect()
+    report.suspects(kind).into_iter().cloned().collect()
 }
 
 #[cfg(test)]

@@ -120,6 +120,18 @@ impl Report {
         report.because.iter().filter_map(find).collect()
     }
 
+    /// What to look at when a launch on a platform failed: what keeps it from running, or else the signs of
+    /// trouble that did not count because KVM offers it all the same.
+    pub fn suspects(&self, kind: PlatformKind) -> Vec<&Finding> {
+        let obstacles = self.obstacles(kind);
+        if !obstacles.is_empty() {
+            return obstacles;
+        }
+        let sign =
+            |f: &&Finding| f.role == Role::Explains && f.level != Level::Ok && f.platforms.contains(&kind);
+        self.findings.iter().filter(sign).collect()
+    }
+
     /// A finding by its id.
     pub fn finding(&self, id: &str) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.id == id)

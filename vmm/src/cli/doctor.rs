@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use cloister_coco::doctor::{Finding, Host, LiveOptions, Report, Verdict};
+use cloister_coco::doctor::{Finding, Host, LiveOptions, Report, Verdict, for_platform};
 use cloister_coco::launch::PlatformKind;
 use serde::Serialize;
 
@@ -128,11 +128,27 @@ fn examine(args: DoctorArgs, out: &mut impl Write) -> Result<u8, Refusal> {
     }
 }
 
-/// What the host lacks for this platform, as lines to put under the message of a launch that failed. Empty
-/// when nothing speaks against it.
-#[allow(dead_code, reason = "for the messages of launches that fail")]
+/// What the doctor finds, as lines to put under the message of a launch that failed. Empty when nothing
+/// speaks against the platform.
 pub(super) fn what_is_missing(kind: PlatformKind) -> String {
-    print::obstacles(&cloister_coco::doctor::for_platform(kind).iter().collect::<Vec<&Finding>>())
+    print::suspects(&for_platform(kind))
+}
+
+/// A refusal to launch on a platform that this host does not have: with the doctor's first finding.
+pub(super) fn host_lacks(kind: PlatformKind, why: &str, otherwise: &str) -> Refusal {
+    refusal(kind, for_platform(kind).first(), why, otherwise)
+}
+
+fn refusal(kind: PlatformKind, first: Option<&Finding>, why: &str, otherwise: &str) -> Refusal {
+    let what = format!("this host cannot launch a guest on `{kind}`");
+    match first.and_then(|finding| Some((finding, finding.remedy.as_ref()?))) {
+        Some((Finding { what: lacking, observed, source, .. }, remedy)) => Refusal::new(
+            what,
+            format_args!("{why}; first of all: {lacking}: {observed} ({source})"),
+            format_args!("{remedy}; `cloister doctor --require {kind}` has the rest; or {otherwise}"),
+        ),
+        None => Refusal::new(what, why, otherwise),
+    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub(super) use self::plan::{Planned, plan_for};
 use self::platform::choose_platform;
 use self::stats::MemoryReport;
 use super::attest::{Attestation, BrokerEnd, Policy, policy_text};
+use super::doctor::what_is_missing;
 use super::progress;
 use super::story::{Story, To, memory_map, passed_over};
 use crate::board::{
@@ -254,7 +255,7 @@ impl Life<'_> {
             Ok(machine) => machine,
             Err(e) => {
                 let written = written.map_or_else(String::new, |text| format!(" ({text})"));
-                return Err(format!("cannot launch the guest: {e}{written}"));
+                return Err(format!("cannot launch the guest: {e}{written}{}", what_is_missing(kind)));
             }
         };
         story.step("launch", "pages loaded, launch closed");

@@ -84,11 +84,14 @@ fn line(finding: &Finding) -> String {
 }
 
 /// Findings under the message of a launch that failed.
-pub(super) fn obstacles(findings: &[&Finding]) -> String {
+pub(super) fn suspects(findings: &[Finding]) -> String {
     let mut text = String::new();
     if !findings.is_empty() {
-        let _ = writeln!(text, "cloister doctor says of this host:");
-        findings.iter().for_each(|finding| text.push_str(&line(finding)));
+        text.push_str("\nthe doctor finds:");
+        for finding in findings {
+            text.push('\n');
+            text.push_str(line(finding).trim_end());
+        }
     }
     text
 }

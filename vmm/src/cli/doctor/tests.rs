@@ -106,3 +106,24 @@ fn what_is_no_recording_is_refused_in_three_lines() {
     let refusal = examine(args, &mut Vec::new()).unwrap_err();
     assert_eq!(refusal.to_string().lines().count(), 3, "{refusal}");
 }
+
+#[test]
+fn a_platform_that_the_host_lacks_is_refused_with_the_first_cause() {
+    let report = Report::of(&Host::recorded(&tree("genoa-iommu-pt")).unwrap());
+    let first = report.suspects(PlatformKind::Snp)[0];
+    let text = refusal(PlatformKind::Snp, Some(first), "no such VMs", "use --coco sim").to_string();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(text.contains("iommu=pt (/proc/cmdline)") && text.contains("reboot; `cloister doctor"), "{text}");
+    let text = refusal(PlatformKind::Snp, None, "no such VMs", "use --coco sim").to_string();
+    assert!(text.ends_with("do:  use --coco sim"), "{text}");
+}
+
+#[test]
+fn a_failed_launch_shows_what_is_missing() {
+    let report = Report::of(&Host::recorded(&tree("genoa-iommu-pt")).unwrap());
+    let found: Vec<_> = report.suspects(PlatformKind::Snp).into_iter().cloned().collect();
+    let text = print::suspects(&found);
+    assert!(text.starts_with("\nthe doctor finds:\n  missing an IOMMU"), "{text}");
+    assert!(!text.contains("  ok ") && !text.ends_with('\n'), "{text}");
+    assert_eq!(print::suspects(&[]), "");
+}

@@ -4,6 +4,7 @@ use cloister_coco::launch::{Choice, HostAbilities, PlatformKind, Request, choose
 
 use super::abilities::can_launch;
 use super::guest::Guest;
+use crate::cli::doctor::host_lacks;
 use crate::config::CocoPlatform;
 use crate::kvm::Host;
 use crate::refusal::Refusal;
@@ -26,11 +27,12 @@ pub(super) fn choose_platform(guest: &Guest, host: Option<&Host>) -> Result<Choi
     let unable = |kind| why_not(guest, kind);
     let choice = choose(request, abilities, unable).map_err(|why| {
         let why: Vec<_> = why.iter().map(|c| format!("{}: {}", c.kind, c.why_not)).collect();
-        Refusal::new(
-            "cannot launch the guest on the platform asked for",
-            why.join("; "),
-            "use --coco sim to try it out, --coco off for a plain VM, or another host",
-        )
+        let otherwise = "use --coco sim to try it out, --coco off for a plain VM, or another host";
+        match request {
+            // What the guest lacks was said above.
+            Request::Exactly(kind) if host.is_some() => host_lacks(kind, &why.join("; "), otherwise),
+            _ => Refusal::new("cannot launch the guest on the platform asked for", why.join("; "), otherwise),
+        }
     })?;
     if guest.require_coco && !choice.kind.is_hardware() {
         let passed_over: Vec<_> =
@@ -38,7 +40,7 @@ pub(super) fn choose_platform(guest: &Guest, host: Option<&Host>) -> Result<Choi
         return Err(Refusal::new(
             format_args!("--require-coco: the guest would run on `{}`", choice.kind),
             format_args!("that is no confidential hardware{}", passed_over.concat()),
-            "run on a host with SEV-SNP or TDX, or leave --require-coco away",
+            "run on a host with SEV-SNP or TDX (`cloister doctor` says what this one lacks), or leave --require-coco away",
         ));
     }
     if host.is_some() && choice.kind == PlatformKind::Tdx {
