@@ -137,7 +137,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "debug", takes: SWITCH, of: SNP_AND_TDX, set: |s, v| put(&mut s.debug, switch(v)),
-        about: "the host may read the guest's memory; reports say so [off]",
+        about: "the host may read the guest's memory, and reports say so; KVM allows no TD that [off]",
     },
     Key {
         name: "guest-memfd", takes: SWITCH, of: OFF, set: |s, v| put(&mut s.guest_memfd, switch(v)),

@@ -182,8 +182,8 @@ pub(super) fn check_digest(identity: &Identity, predicted: Digest384) -> Result<
         format_args!("the ID block was signed for another guest: {}", signed.digest),
         format_args!("this one will measure to {predicted}, and the platform would refuse it"),
         format_args!(
-            "find what differs with `cloister measure snp … --explain {}`, or have a block signed for this \
-             guest",
+            "find what differs: `cloister measure` with the same flags and --explain {}; or have a block \
+             signed for this guest",
             signed.digest
         ),
     ))

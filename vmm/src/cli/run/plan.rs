@@ -43,12 +43,21 @@ impl Planned {
 }
 
 /// Plans the guest of `spec` for a platform without looking at any host: the very plan that `run` launches.
+/// An ID block for another guest does not matter here, or nobody could find out what differs.
 pub(in crate::cli) fn plan_for(spec: &VmSpec, kind: PlatformKind) -> Result<Planned, Refusal> {
-    plan(&Guest::new(spec)?, kind, None)
+    plan_any(&Guest::new(spec)?, kind, None)
 }
 
-/// The same for a guest that is checked already; what was left open is as `host` has it.
+/// The same for a guest that is to be launched; what was left open is as `host` has it.
 pub(super) fn plan(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<Planned, Refusal> {
+    let planned = plan_any(guest, kind, host)?;
+    if kind.has_evidence() {
+        check_digest(&planned.plan.identity, planned.predicted())?;
+    }
+    Ok(planned)
+}
+
+fn plan_any(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<Planned, Refusal> {
     if guest.firmware.is_none() {
         without_firmware(kind)?;
     }
@@ -64,9 +73,6 @@ pub(super) fn plan(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Re
         }
     };
     let measurement = measure(&plan, kind)?;
-    if kind.has_evidence() {
-        check_digest(&plan.identity, measurement.digest)?;
-    }
     Ok(Planned { kind, plan, firmware, measurement, signature_of_host })
 }
 

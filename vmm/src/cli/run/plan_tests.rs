@@ -147,9 +147,12 @@ fn an_id_block_is_for_one_guest() {
     let signed = format!("id-block=@{dir}/block,id-auth=@{dir}/auth");
     for (platform, kind) in [("snp", PlatformKind::Snp), ("sim", PlatformKind::Sim)] {
         let mut spec = spec(&format!("{platform},{signed}"));
-        assert!(plan_for(&spec, kind).unwrap().plan.identity.id.is_some());
+        let launched = |spec: &VmSpec| plan(&Guest::new(spec).unwrap(), kind, None);
+        assert!(launched(&spec).unwrap().plan.identity.id.is_some());
         spec.cmdline = Some("another".into());
-        let text = refused(&spec, kind);
+        assert_ne!(plan_for(&spec, kind).unwrap().predicted(), digest, "measured all the same");
+        let text = launched(&spec).unwrap_err().to_string();
+        assert_eq!(text.lines().count(), 3, "{text}");
         assert!(text.contains(&digest.to_string()) && text.contains("--explain"), "{text}");
     }
 }
