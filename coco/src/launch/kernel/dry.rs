@@ -277,3 +277,7 @@ impl LaunchKernel for DryKernel {
         Ok(rustix::fs::memfd_create("cloister-dry-sev", MemfdFlags::CLOEXEC)?)
     }
 }
+
+#[cfg(test)]
+#[path = "dry_tests.rs"]
+mod tests;

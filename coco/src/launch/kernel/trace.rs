@@ -117,3 +117,7 @@ impl Trace {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
+
+#[cfg(test)]
+#[path = "trace_tests.rs"]
+mod tests;
