@@ -10,7 +10,7 @@ use cloister_firmware::plan::{GuestLayout, LaunchPlan, MemoryRange};
 use kvm_bindings::CpuId;
 use snafu::{ResultExt, Snafu, ensure};
 
-use crate::x86_64::{boot_msrs, kvm_registers, kvm_system_registers, vcpu_cpuid};
+use crate::x86_64::{boot_msrs, kvm_registers, kvm_system_registers, set_signature, vcpu_cpuid};
 
 /// Why a launch failed. Nothing of it is left: VM, memory and descriptors are gone with it.
 #[derive(Debug, Snafu)]
@@ -82,7 +82,11 @@ impl Launch {
         let version = kernel.api_version().context(KernelSnafu { step: "KVM_GET_API_VERSION" })?;
         ensure!(version == 12, VersionSnafu { version });
         let supported = kernel.supported_cpuid();
-        let supported = supported.context(KernelSnafu { step: "KVM_GET_SUPPORTED_CPUID" })?;
+        let mut supported = supported.context(KernelSnafu { step: "KVM_GET_SUPPORTED_CPUID" })?;
+        // The CPU that is measured, in RDX, is the CPU that the guest is told of.
+        if let (PlatformKind::Snp, Some(first)) = (kind, plan.vcpus.first()) {
+            set_signature(&mut supported, u32::try_from(first.rdx).unwrap_or(0));
+        }
         // A plan has at most 254 vCPUs.
         let count = plan.vcpus.len() as u32;
         let cpuid = vcpu_cpuid(&supported, 0, count).context(TableSnafu)?;

@@ -236,3 +236,16 @@ fn a_trace_shows_no_page() {
     let text = serde_json::to_string(&trace).unwrap();
     assert!(!text.contains("secret in guest") && !text.contains(&hex::encode(&secret[..16])));
 }
+
+/// coco.md 4.5: RDX is measured, and leaf 1 says the same.
+#[test]
+fn an_snp_guest_is_told_of_the_cpu_that_it_measures_as() {
+    let (trace, _) = launched(&plan(PlatformKind::Snp, 2), options(PlatformKind::Snp));
+    let tables: Vec<_> = trace.iter().filter(|line| line["ioctl"] == "KVM_SET_CPUID2").collect();
+    assert_eq!(tables.len(), 2);
+    for table in tables {
+        let entries = table["args"]["entries"].as_array().unwrap();
+        let mut leaf_1 = entries.iter().filter(|e| e.as_str().unwrap().starts_with("function=0x1 "));
+        assert!(leaf_1.next().unwrap().as_str().unwrap().contains("eax=0x00a00f11"));
+    }
+}

@@ -47,6 +47,11 @@ pub(crate) fn vcpu_cpuid(supported: &CpuId, id: u32, count: u32) -> Result<CpuId
     CpuId::from_entries(&entries)
 }
 
+/// Makes the vCPUs those of another CPU model by name: leaf 1 EAX, family, model and stepping.
+pub(crate) fn set_signature(cpuid: &mut CpuId, signature: u32) {
+    cpuid.as_mut_slice().iter_mut().filter(|e| e.function == 1).for_each(|e| e.eax = signature);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +75,14 @@ mod tests {
         let single = vcpu_cpuid(&supported, 0, 1).unwrap();
         assert_eq!(leaf(&single, 1, 0).edx & HTT, 0);
         assert_eq!(leaf(&single, 0xb, 1).eax, 0);
+    }
+
+    #[test]
+    fn a_model_is_named_and_nothing_else_changes() {
+        let entry = |function| kvm_cpuid_entry2 { function, eax: 5, ebx: 6, ..Default::default() };
+        let mut table = CpuId::from_entries(&[entry(0), entry(1)]).unwrap();
+        set_signature(&mut table, 0x00a0_0f11);
+        assert_eq!((leaf(&table, 0, 0).eax, leaf(&table, 1, 0).eax), (5, 0x00a0_0f11));
+        assert_eq!(leaf(&table, 1, 0).ebx, 6);
     }
 }
