@@ -282,15 +282,20 @@ fn a_signal_stops_an_update_and_loses_nothing() {
         let b = on(SnpPlatform { weather: Weather::rough(seed), ..SnpPlatform::default() }).started();
         let source = pages();
         let mut u = update(&source, PageType::NORMAL, 1, 8);
+        let mut again = false;
         while u.len != 0 {
             let before = u.len;
-            match b.update(&mut u) {
-                Ok(()) if u.len < before => partial += u32::from(u.len != 0),
-                refused => {
-                    assert_eq!((refused, u.len), (EIO, before));
-                    interrupted += 1;
+            again = match b.update(&mut u) {
+                Ok(()) if u.len < before => {
+                    partial += u32::from(u.len != 0);
+                    false
                 }
-            }
+                refused => {
+                    assert_eq!((refused, u.len, again), (EIO, before, false), "not twice in a row");
+                    interrupted += 1;
+                    true
+                }
+            };
         }
         assert_eq!(b.psp.digest(), expected);
     }

@@ -181,6 +181,7 @@ fn quotes_of_every_form_verify_and_say_what_the_td_is() {
 fn every_byte_of_a_quote_counts() {
     let report = running_td().tdreport(&[5; 64]).unwrap();
     let quote = QuoteService::new(QuoteForm::V5Td15).unwrap().quote(&report).unwrap();
+    verify(&quote).unwrap();
     // Bytes of the PEM are text: a line break that becomes something else may still parse.
     let pem = quote.windows(10).position(|w| w == b"-----BEGIN").unwrap();
     for at in 0..pem {
