@@ -11,6 +11,8 @@ mod platform;
 mod stats;
 #[cfg(test)]
 mod test_files;
+#[cfg(test)]
+mod wire_tests;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
