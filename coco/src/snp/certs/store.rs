@@ -14,6 +14,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use p384::pkcs8::der::Document;
@@ -140,7 +141,9 @@ fn role_of(path: &Path) -> Option<Role> {
 }
 
 fn read_locked(path: &Path) -> Result<(File, Vec<u8>), CertStoreError> {
-    let mut file = File::open(path).context(ReadSnafu { path })?;
+    // What is no regular file must not make a vCPU wait.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let mut file = file.context(ReadSnafu { path })?;
     lock_shared(&file).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => CertStoreError::Busy { path: path.into() },
         _ => CertStoreError::Read { path: path.into(), source },

@@ -156,6 +156,15 @@ fn what_cannot_be_served_is_refused_at_the_start() {
     assert!(CertStore::open(dir.path().join("none")).unwrap_err().to_string().contains("Is it there"));
 }
 
+#[test]
+fn a_pipe_in_a_certificates_place_makes_nobody_wait() {
+    let dir = directory(&[]);
+    let pipe = dir.path().join("vcek.pem");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let error = CertStore::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("neither DER nor PEM"), "{error}");
+}
+
 proptest! {
     #[test]
     fn hostile_requests_change_nothing_but_shared_pages(
