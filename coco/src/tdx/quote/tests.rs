@@ -27,6 +27,11 @@ struct Fixture {
     dir: tempfile::TempDir,
 }
 
+/// What comes next; a test that waits for what never comes fails.
+fn next<T>(from: &Receiver<T>) -> T {
+    from.recv_timeout(Duration::from_secs(60)).unwrap()
+}
+
 const SIZE: u64 = 0x2000;
 const RAM: u64 = 64 * SIZE;
 
@@ -94,7 +99,7 @@ fn a_report_becomes_a_quote_and_the_guest_is_told() {
     assert_eq!(report, [2; 1024]);
     assert_eq!(f.state(2), (u64::MAX, 0));
     answer(&mut service, &[0x77; 5000]);
-    assert_eq!(f.interrupts.recv().unwrap(), Msi { address: 0xfee0_3000, data: 0x60 });
+    assert_eq!(next(&f.interrupts), Msi { address: 0xfee0_3000, data: 0x60 });
     assert_eq!(f.state(2), (0, 5000));
     let mut quote = [0; 5000];
     f.memory.read(2 * SIZE + 24, &mut quote).unwrap();
@@ -111,7 +116,7 @@ fn the_last_registration_counts_and_a_bad_vector_is_none() {
     assert_eq!(f.register(31, 9), TdAnswer::Status(TdvmcallStatus::INVALID_OPERAND));
     f.ask(0);
     answer(&mut f.accept().0, b"quote");
-    assert_eq!(f.interrupts.recv().unwrap(), Msi { address: 0x0000_0200_fee0_0000, data: 0x61 });
+    assert_eq!(next(&f.interrupts), Msi { address: 0x0000_0200_fee0_0000, data: 0x61 });
 }
 
 #[test]
@@ -125,7 +130,7 @@ fn sixteen_at_a_time_and_no_more() {
     // The others stay as they are: a connection that closes is an end, too.
     let (_, (first, _)) = &mut under_way[0];
     answer(first, b"quote");
-    f.interrupts.recv().unwrap();
+    next(&f.interrupts);
     assert_eq!(f.state(0), (0, 5));
     // There is room for one again.
     assert_eq!(f.ask(16), TdvmcallStatus::SUCCESS);
@@ -161,21 +166,21 @@ fn a_service_that_is_away_or_lies_ends_in_an_error_that_the_guest_hears_of() {
     f.register(0x60, 0);
     f.ask(0);
     drop(f.accept());
-    f.interrupts.recv().unwrap();
+    next(&f.interrupts);
     assert_eq!(f.state(0), (1 << 63, 0));
-    assert!(f.failures.recv().unwrap().contains("breaks off"));
+    assert!(next(&f.failures).contains("breaks off"));
     // More than fits.
     f.ask(1);
     f.accept().0.write_all(&u32::MAX.to_be_bytes()).unwrap();
-    f.interrupts.recv().unwrap();
+    next(&f.interrupts);
     assert_eq!(f.state(1), (1 << 63, 0));
-    assert!(f.failures.recv().unwrap().contains("4294967295 bytes"));
+    assert!(next(&f.failures).contains("4294967295 bytes"));
     // Gone for good.
     std::fs::remove_file(f.dir.path().join("qgs")).unwrap();
     f.ask(2);
-    f.interrupts.recv().unwrap();
+    next(&f.interrupts);
     assert_eq!(f.state(2), (1 << 63, 0));
-    assert!(f.failures.recv().unwrap().contains("cannot be reached"));
+    assert!(next(&f.failures).contains("cannot be reached"));
     assert_eq!(f.services.stats(), QuoteStats { asked: 3, failed: 3, ..QuoteStats::default() });
 }
 
@@ -188,7 +193,7 @@ fn a_buffer_taken_back_meanwhile_is_not_written() {
     let converter = Converter::plain(f.memory.clone());
     converter.convert(0, 1, Target::Private).unwrap();
     answer(&mut service, b"quote");
-    assert!(f.failures.recv().unwrap().contains("no shared memory any more"));
+    assert!(next(&f.failures).contains("no shared memory any more"));
     converter.convert(0, 1, Target::Shared).unwrap();
     assert_eq!(f.state(0), (u64::MAX, 0));
     drop(f.services);
@@ -202,7 +207,7 @@ fn the_end_of_the_guest_ends_what_is_under_way() {
     let (mut service, _) = f.accept();
     // Without an answer: this returns only because the request is called off.
     drop(f.services);
-    assert!(f.failures.recv().unwrap().contains("being taken down"));
+    assert!(next(&f.failures).contains("being taken down"));
     assert_eq!(service.read(&mut [0; 1]).unwrap(), 0);
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 use std::{fs, io};
 
 use cloister_coco::launch::PlatformKind;
@@ -15,6 +16,7 @@ use cloister_coco::tdx::vmcall::{InjectMsi, Msi, VmCallInfo};
 use cloister_coco::tdx::{QuoteServiceAddress, TdxIoctl};
 use cloister_devices::irq::MsiMessage;
 use cloister_devices::platform::MsiSink;
+use proptest::prelude::*;
 use zerocopy::FromZeros;
 
 use super::*;
@@ -211,7 +213,10 @@ fn a_tds_report_becomes_a_quote() {
     let mut page = FakePage::new(40).with(40, &[0x10002, KVMS_OWN, 0x8000, 0x4000]);
     assert!(matches!(exits.handle_page(page.page(), 1, 0), Next::Run));
     assert_eq!(page.u64(48), 0);
-    assert_eq!(interrupts.recv().unwrap(), Msi { address: 0xfee0_5000, data: 0x70 });
+    assert_eq!(
+        interrupts.recv_timeout(Duration::from_secs(60)).unwrap(),
+        Msi { address: 0xfee0_5000, data: 0x70 }
+    );
     let [_, status, lens] = memory.read_obj::<[u64; 3]>(0x8000).unwrap();
     let mut quote = vec![0; (lens >> 32) as usize];
     memory.read(0x8000 + 24, &mut quote).unwrap();
@@ -222,6 +227,75 @@ fn a_tds_report_becomes_a_quote() {
     memory.write_obj(0x8000, &[1u64, 0, 1024]).unwrap();
     memory.write(0x8000 + 24, &[7; 1024]).unwrap();
     assert!(matches!(exits.handle_page(page.page(), 1, 0), Next::Run));
-    interrupts.recv().unwrap();
+    interrupts.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!(memory.read_obj::<u64>(0x8008).unwrap(), 1 << 63);
+}
+
+/// The private page of hostile guests; what is in it must never change.
+const PRIVATE: u64 = 0x5000;
+
+/// What a hostile guest may put where an address or a count is expected.
+fn hostile() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        (0..RAM / 0x1000 + 2).prop_map(|n| n << 12),
+        (0..RAM + 0x2000),
+        (0u64..64).prop_map(|bit| 1 << bit),
+        prop::sample::select(vec![0x10000u64, 0x10002, 0x10004, 1, 12, 1 << 4, u64::MAX]),
+    ]
+}
+
+proptest! {
+    /// Whatever stands in the page: no panic, and only values that KVM takes go back.
+    #[test]
+    fn hostile_pages(
+        reason in prop::sample::select(vec![17u32, 24, 39, 40, 43, 44]),
+        values in prop::collection::vec(hostile(), 32),
+        errno in prop::sample::select(vec![libc::EFAULT, libc::EHWPOISON, 0]),
+        apic_id: u32,
+    ) {
+        let memory = SharedMemory::for_test(RAM);
+        let (exits, events, _) = td(&memory, None);
+        exits.converter.convert(PRIVATE, 1, Target::Private).unwrap();
+        let mut page = FakePage::new(reason).with(32, &values).with(48, &[KVMS_OWN]);
+        let before = page.bytes().to_vec();
+        let next = exits.handle_page(page.page(), apic_id, errno);
+        let answered = matches!(reason, 40 | 43);
+        prop_assert_eq!(matches!(next, Next::Stop), !answered);
+        prop_assert_eq!(events.try_recv().is_err(), answered);
+        match reason {
+            40 => prop_assert!(matches!(page.u64(48), 0 | KVMS_OWN | 0x8000_0000_0000_0000 | 0x8000_0000_0000_0002)),
+            43 => prop_assert!(matches!(page.u64(48), 0 | 5 | 11 | 28)),
+            _ => prop_assert_eq!(page.bytes(), &before[..]),
+        }
+        exits.converter.convert(PRIVATE, 1, Target::Shared).unwrap();
+        prop_assert_eq!(memory.read_obj::<[u8; 4096]>(PRIVATE).unwrap(), [0; 4096]);
+    }
+
+    /// Whatever a hypercall says: the answer is one that its reader takes, and success means that every
+    /// page is on the side that was asked for.
+    #[test]
+    fn hostile_hypercalls(
+        nr in prop_oneof![9 => Just(12u64), 1 => any::<u64>()],
+        gpa in hostile(), pages in hostile(), attributes in hostile(),
+        kind in prop::sample::select(vec![PlatformKind::Snp, PlatformKind::Tdx, PlatformKind::Protected, PlatformKind::Off]),
+    ) {
+        let memory = SharedMemory::for_test(RAM);
+        let (exits, _) = exits(&memory, CocoExits::of(kind, None, None));
+        exits.converter.convert(PRIVATE, 1, Target::Private).unwrap();
+        let mut ret = 99;
+        let args = [gpa, pages, attributes, 0, 0, 0];
+        exits.hypercall(HypercallExit { nr, args, ret: &mut ret, longmode: 1 });
+        let by_kvm = matches!(kind, PlatformKind::Snp | PlatformKind::Tdx);
+        prop_assert!(ret == 0 || ret == if by_kvm { 22 } else { 22u64.wrapping_neg() }, "{ret:#x}");
+        if ret == 0 {
+            let end = gpa.checked_add(pages.checked_mul(0x1000).unwrap()).unwrap();
+            let private = attributes & 1 << 4 != 0;
+            for page in (gpa..end.min(RAM)).step_by(0x1000) {
+                prop_assert_eq!(memory.is_private(page), private);
+            }
+        } else {
+            prop_assert_eq!(exits.converter.stats().private_pages(), 1);
+        }
+    }
 }
