@@ -30,7 +30,7 @@ use cloister_firmware::plan::LaunchPlan;
 use self::check::Checked;
 use self::dry_run::{TraceFile, dry_run};
 use self::plan::plan;
-pub(super) use self::plan::{Planned, plan_for};
+pub(super) use self::plan::{Planned, plan_for, plan_unmeasured};
 use self::platform::choose_platform;
 use self::stats::MemoryReport;
 use super::attest::{Attestation, BrokerEnd, Policy, policy_text};

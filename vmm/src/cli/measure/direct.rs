@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::explain::WantedSnp;
 use super::{End, print, refuse, work};
-use crate::cli::run::{Planned, plan_for};
+use crate::cli::run::{Planned, plan_unmeasured};
 use crate::config::{ConsoleSpec, Size, VmSpec};
 use crate::refusal::Refusal;
 
@@ -138,7 +138,7 @@ fn try_one(
     given: u64,
     wanted: Digest384,
 ) -> Result<Option<u64>, Refusal> {
-    let Ok(plan) = plan_for(spec, kind).map(|planned| planned.plan) else { return Ok(None) };
+    let Ok(plan) = plan_unmeasured(spec, kind) else { return Ok(None) };
     let measured = measure_snp_hashed(&plan, &hashed.of(&plan)).map_err(|e| refuse("cannot measure", e))?;
     let pages = measured.stages.len().saturating_sub(plan.vcpus.len());
     let after_pages = pages.checked_sub(1).and_then(|last| measured.stages.get(last));

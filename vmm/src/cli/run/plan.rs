@@ -48,6 +48,11 @@ pub(in crate::cli) fn plan_for(spec: &VmSpec, kind: PlatformKind) -> Result<Plan
     plan_any(&Guest::new(spec)?, kind, None)
 }
 
+/// Its plan alone: for who tries many guests, and hashes what they have in common once.
+pub(in crate::cli) fn plan_unmeasured(spec: &VmSpec, kind: PlatformKind) -> Result<LaunchPlan, Refusal> {
+    launch_plan(&Guest::new(spec)?, kind, None).map(|launch| launch.plan)
+}
+
 /// The same for a guest that is to be launched; what was left open is as `host` has it.
 pub(super) fn plan(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<Planned, Refusal> {
     let planned = plan_any(guest, kind, host)?;
@@ -58,6 +63,19 @@ pub(super) fn plan(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Re
 }
 
 fn plan_any(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<Planned, Refusal> {
+    let Launch { plan, firmware, signature_of_host } = launch_plan(guest, kind, host)?;
+    let measurement = measure(&plan, kind)?;
+    Ok(Planned { kind, plan, firmware, measurement, signature_of_host })
+}
+
+/// A plan that is not measured yet, and what belongs to it.
+struct Launch {
+    plan: LaunchPlan,
+    firmware: Option<FirmwareSpec>,
+    signature_of_host: Option<u32>,
+}
+
+fn launch_plan(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<Launch, Refusal> {
     if guest.firmware.is_none() {
         without_firmware(kind)?;
     }
@@ -72,8 +90,7 @@ fn plan_any(guest: &Guest, kind: PlatformKind, host: Option<&Host>) -> Result<Pl
             return Err(Refusal::new("nothing to boot", "neither firmware nor a kernel", "give one of them"));
         }
     };
-    let measurement = measure(&plan, kind)?;
-    Ok(Planned { kind, plan, firmware, measurement, signature_of_host })
+    Ok(Launch { plan, firmware, signature_of_host })
 }
 
 /// The CPU signature that SNP vCPUs start with, if nobody named it. Every other guest has the same one on
