@@ -108,16 +108,24 @@ fn run(vcpu: &mut VcpuFd, apic_id: u32, kicker: &Kicker, control: &Control, exit
         if control.now() != Command::Run {
             continue;
         }
-        let mut next = enter(vcpu, apic_id, kicker, exits);
-        if let Next::Finish(locks) = next {
-            // KVM does its part and comes back (EINTR) without the guest having run.
-            kicker.come_back_at_once();
-            next = enter(vcpu, apic_id, kicker, exits);
-            drop(locks);
-        }
+        let next = turn(|| enter(vcpu, apic_id, kicker, exits), || kicker.come_back_at_once());
         if matches!(next, Next::Stop) {
             return;
         }
+    }
+}
+
+/// Into the guest once, and if KVM has something to finish then, once more into the kernel: it does its part
+/// and comes back (EINTR) without the guest having run. Until then the locks are held.
+fn turn(mut enter: impl FnMut() -> Next, come_back_at_once: impl FnOnce()) -> Next {
+    match enter() {
+        Next::Finish(locks) => {
+            come_back_at_once();
+            let next = enter();
+            drop(locks);
+            next
+        }
+        next => next,
     }
 }
 
@@ -138,5 +146,50 @@ fn enter(vcpu: &mut VcpuFd, apic_id: u32, kicker: &Kicker, exits: &Exits) -> Nex
         Ok(exit) => exits.handle(exit, kicker.port_width()),
         Err(e) if e.errno() == libc::EINTR || e.errno() == libc::EAGAIN => Next::Run,
         Err(e) => exits.run_failed(e.errno()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::fs;
+    use std::path::Path;
+
+    use cloister_coco::memory::SharedMemory;
+    use cloister_coco::snp::certs::{CertRequest, CertServer, CertStore, HeldLocks};
+
+    use super::*;
+
+    /// Whether this process has the file open; a lock goes with its descriptor.
+    fn is_open(path: &Path) -> bool {
+        let mut links = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        links.any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
+    }
+
+    #[test]
+    fn certificates_stay_locked_until_kvm_has_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("vcek.der");
+        fs::write(&path, include_bytes!("../../../attestation/sim-pki/vcek.der")).unwrap();
+        let server = CertServer::new(CertStore::open(dir.path()).unwrap());
+        let request = CertRequest { gpa: 0, npages: 1 };
+        let locks = server.answer(&SharedMemory::for_test(0x1000), request).locks;
+        let mut exits = vec![Next::Run, Next::Finish(locks)];
+        let seen = RefCell::new(Vec::new());
+        let enter = || {
+            seen.borrow_mut().push(("enter", is_open(&path)));
+            exits.pop().unwrap()
+        };
+        let next = turn(enter, || seen.borrow_mut().push(("come back", is_open(&path))));
+        assert!(matches!(next, Next::Run));
+        assert_eq!(*seen.borrow(), [("enter", true), ("come back", true), ("enter", true)]);
+        assert!(!is_open(&path));
+    }
+
+    #[test]
+    fn what_ends_the_guest_meanwhile_ends_it() {
+        let mut exits = vec![Next::Stop, Next::Finish(HeldLocks::none())];
+        assert!(matches!(turn(|| exits.pop().unwrap(), || ()), Next::Stop));
+        assert!(matches!(turn(|| Next::Run, || panic!("nothing to finish")), Next::Run));
     }
 }
