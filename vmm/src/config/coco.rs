@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use super::coco_keys::{self, SnpKeys, TdxKeys};
+use super::number::Scalar;
 
 /// What to launch the guest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -147,25 +148,6 @@ impl<'de> Visitor<'de> for TextOrTable {
         let platform = platform.ok_or_else(|| A::Error::custom("`platform` is missing"))?;
         let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         CocoSpec::new(&platform, pairs).map_err(A::Error::custom)
-    }
-}
-
-/// A value in a table: as it would be written on the command line, or of the file's own kinds.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Switch(bool),
-    Number(u64),
-    Text(String),
-}
-
-impl Scalar {
-    fn into_text(self) -> String {
-        match self {
-            Scalar::Switch(on) => if on { "on" } else { "off" }.to_owned(),
-            Scalar::Number(n) => n.to_string(),
-            Scalar::Text(text) => text,
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use cloister_firmware::plan::{CPU_MODELS, cpu_signature};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use super::number::number;
+use super::number::{Scalar, number};
 
 /// The signature of a CPU (CPUID leaf 1, EAX) by the name of its model: `EPYC-Milan`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for CpuModel {
 
 impl<'de> Deserialize<'de> for CpuSig {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(D::Error::custom)
+        Scalar::deserialize(d)?.into_text().parse().map_err(D::Error::custom)
     }
 }
 

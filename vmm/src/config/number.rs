@@ -1,4 +1,6 @@
-//! Numbers as operators write them.
+//! Numbers and switches as operators write them.
+
+use serde::Deserialize;
 
 /// A number of 64 bits, decimal or with `0x`.
 pub(crate) fn number(s: &str) -> Result<u64, String> {
@@ -15,6 +17,26 @@ pub(crate) fn switch(s: &str) -> Result<bool, String> {
         "on" | "true" => Ok(true),
         "off" | "false" => Ok(false),
         _ => Err(format!("it is on or off, not `{s}`")),
+    }
+}
+
+/// A value in a file: as it would be written on the command line, or of the file's own kinds.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Scalar {
+    Switch(bool),
+    Number(u64),
+    Text(String),
+}
+
+impl Scalar {
+    /// As it is written on the command line.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Scalar::Switch(on) => if on { "on" } else { "off" }.to_owned(),
+            Scalar::Number(n) => n.to_string(),
+            Scalar::Text(text) => text,
+        }
     }
 }
 

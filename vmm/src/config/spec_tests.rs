@@ -67,6 +67,9 @@ fn a_flag_for_the_cpu_wins_over_the_file_s_other_way_to_say_it() {
     let both = flags.over(file());
     assert_eq!((both.cpu_model, both.cpu_sig), (None, Some(CpuSig(2))));
     assert_eq!(VmSpec::default().over(file()).cpu_model, Some(CpuModel(1)));
+    let number: VmSpec = toml::from_str("cpu-sig = 0xa00f11").unwrap();
+    assert_eq!(number.cpu_sig, Some(CpuSig(0x00a0_0f11)));
+    assert!(toml::from_str::<VmSpec>("cpu-sig = true").is_err());
     let both: VmSpec = toml::from_str("cpu-model = 'EPYC'\ncpu-sig = '0x1'").unwrap();
     assert_eq!(both.cpu_model, Some(CpuModel(0x80_0f12)));
 }
