@@ -159,6 +159,20 @@ pub struct Kvm {
     pub vms: BTreeMap<String, Answer<BTreeMap<String, i32>>>,
     /// KVM_GET_DEVICE_ATTR on `/dev/kvm`, group 1 (SEV), by attribute number, in hex.
     pub sev_attributes: BTreeMap<String, Answer<String>>,
+    /// KVM_TDX_CAPABILITIES on a VM of type `tdx`.
+    pub tdx_capabilities: Answer<TdxCapabilities>,
+}
+
+/// What KVM and the TDX module offer a TD.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TdxCapabilities {
+    /// ATTRIBUTES bits that may be set, in hex.
+    pub attributes: String,
+    /// XFAM bits that may be set, in hex.
+    pub xfam: String,
+    /// How many leaves of CPUID can be configured.
+    pub cpuid_leaves: usize,
 }
 
 impl Kvm {

@@ -12,13 +12,13 @@ mod sev;
 
 use super::answer::{Answer, Answers};
 use super::host::Host;
+use crate::tdx::QuoteServiceAddress;
 
 /// What to ask besides.
 #[derive(Debug, Clone, Default)]
 pub struct LiveOptions {
-    /// Address of the quote service: `unix:PATH` or `vsock:CID:PORT`. Without one, the usual places are tried
-    /// on an Intel machine.
-    pub quote_service: Option<String>,
+    /// The quote service. Without one, the usual places are tried on an Intel machine.
+    pub quote_service: Option<QuoteServiceAddress>,
     /// Whether to look into firmware images, which takes some milliseconds for each.
     pub firmware: bool,
 }

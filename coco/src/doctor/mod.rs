@@ -14,7 +14,7 @@ mod live;
 mod record;
 mod report;
 
-pub use answer::{Answer, Answers, Image, Kvm, Node, QuoteService};
+pub use answer::{Answer, Answers, Image, Kvm, Node, QuoteService, TdxCapabilities};
 pub use finding::{Area, Finding, Level, Role};
 pub use host::{Host, RecordingError};
 pub use live::LiveOptions;

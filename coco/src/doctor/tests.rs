@@ -84,7 +84,8 @@ fn milan_with_snp_off_in_the_bios() {
     );
     assert_eq!(first(&report, Snp), "bios.sev-es-asids");
     remedy(&report, "bios.rmp", "RMP Table");
-    remedy(&report, "device.sev", "udev");
+    // Its group is root's: nobody is to join that.
+    remedy(&report, "device.sev", "GROUP=\"kvm\", MODE=\"0660\"");
 }
 
 #[test]
@@ -103,6 +104,8 @@ fn emerald_rapids_with_tdx_ready() {
     assert_eq!(able(&report), [Tdx, Sim, Off]);
     expect(&report, &["missing cpu.snp", NO_PROTECTED[0], NO_PROTECTED[1]]);
     assert_eq!(report.finding("quotes.service").unwrap().level, Level::Ok);
+    let offers = report.finding("kvm.tdx.capabilities").unwrap();
+    assert!(offers.observed.contains("attributes 0x10000000"), "{offers:?}");
 }
 
 #[test]
@@ -200,7 +203,10 @@ fn synthesised_recordings_say_so() {
 
 #[test]
 fn this_machine_is_examined_and_recorded() {
-    let host = Host::this(&LiveOptions { quote_service: Some("unix:/nonexistent".into()), firmware: true });
+    let host = Host::this(&LiveOptions {
+        quote_service: Some("unix:/nonexistent".parse().unwrap()),
+        firmware: true,
+    });
     let report = Report::of(&host);
     sound(&report);
     assert!(!report.machine.cpu.is_empty());
@@ -301,12 +307,20 @@ fn answers() -> impl Strategy<Value = Answers> {
         || prop::collection::btree_map("vm_types|exit_hypercall|memory_attributes", any::<i32>(), 0..3);
     let vms = prop::collection::btree_map("default|protected|snp|tdx", asked(caps()), 0..4);
     let sev = prop::collection::btree_map("[0-2]", asked(word()), 0..3);
-    let kvm = (any::<i32>(), caps(), vms, sev).prop_map(|(api, system, vms, sev_attributes)| Kvm {
-        api,
-        system,
-        vms,
-        sev_attributes,
+    let tdx = (word(), word(), any::<usize>()).prop_map(|(attributes, xfam, cpuid_leaves)| TdxCapabilities {
+        attributes,
+        xfam,
+        cpuid_leaves,
     });
+    let kvm = (any::<i32>(), caps(), vms, sev, asked(tdx)).prop_map(
+        |(api, system, vms, sev_attributes, tdx_capabilities)| Kvm {
+            api,
+            system,
+            vms,
+            sev_attributes,
+            tdx_capabilities,
+        },
+    );
     let node = (word(), word(), word(), asked(Just(true))).prop_map(|(mode, owner, group, open)| Node {
         mode,
         owner,

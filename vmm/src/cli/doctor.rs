@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use cloister_coco::doctor::{Finding, Host, LiveOptions, Report, Verdict, for_platform};
 use cloister_coco::launch::PlatformKind;
+use cloister_coco::tdx::QuoteServiceAddress;
 use serde::Serialize;
 
 use crate::exit;
@@ -39,7 +40,7 @@ pub(super) struct DoctorArgs {
     record: Option<PathBuf>,
     /// Quote service to try: unix:PATH or vsock:CID:PORT
     #[arg(long, value_name = "ADDRESS")]
-    quote_service: Option<String>,
+    quote_service: Option<QuoteServiceAddress>,
 }
 
 /// What can be required.

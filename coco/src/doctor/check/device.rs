@@ -56,15 +56,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Vec<Finding>) {
         "/dev/kvm",
         &look("/dev/kvm"),
         "load KVM (modprobe kvm_amd or kvm_intel), and switch virtualisation on in the firmware setup",
-        "usermod -aG GROUP $USER, then log in again",
     ));
-    findings.push(openable(
-        &SEV,
-        "/dev/sev",
-        &look("/dev/sev"),
-        "modprobe ccp; then see `dmesg | grep ccp`",
-        "echo 'KERNEL==\"sev\", GROUP=\"kvm\", MODE=\"0660\"' > /etc/udev/rules.d/90-sev.rules, then udevadm trigger",
-    ));
+    findings.push(openable(&SEV, "/dev/sev", &look("/dev/sev"), "modprobe ccp; then see `dmesg | grep ccp`"));
     let vsock = look("/dev/vhost-vsock");
     findings.push(match vsock.value() {
         Some(node) if node.open.value().is_some() => VSOCK.ok("/dev/vhost-vsock", describe(node)),
@@ -80,13 +73,13 @@ pub(super) fn check(facts: &Facts, findings: &mut Vec<Finding>) {
     }));
 }
 
-fn openable(subject: &Subject, path: &str, node: &Answer<Node>, absent: &str, denied: &str) -> Finding {
+fn openable(subject: &Subject, path: &str, node: &Answer<Node>, absent: &str) -> Finding {
     match node {
         Answer::Value(node) => match &node.open {
             Answer::Value(_) => subject.ok(path, describe(node)),
             Answer::Errno(libc::EACCES | libc::EPERM) => {
                 let observed = format!("{}: {}", describe(node), node.open.why_not());
-                subject.missing(path, observed, denied.replace("GROUP ", &format!("{} ", node.group)))
+                subject.missing(path, observed, let_in(path, node))
             }
             // A node without a driver behind it.
             other if other.is_absent() => subject.missing(path, other.why_not(), absent),
@@ -95,6 +88,19 @@ fn openable(subject: &Subject, path: &str, node: &Answer<Node>, absent: &str, de
         other if other.is_absent() => subject.missing(path, "there is none", absent),
         other => subject.unknown(path, other.why_not(), "run `cloister doctor` on the host itself"),
     }
+}
+
+/// How a user gets to open a device: by joining its group, if that may.
+fn let_in(path: &str, node: &Node) -> String {
+    let mode = u32::from_str_radix(&node.mode, 8).unwrap_or(0);
+    if mode & 0o060 == 0o060 && !matches!(node.group.as_str(), "root" | "0") {
+        return format!("usermod -aG {} $USER, then log in again", node.group);
+    }
+    let name = path.trim_start_matches("/dev/");
+    format!(
+        "echo 'KERNEL==\"{name}\", GROUP=\"kvm\", MODE=\"0660\"' > /etc/udev/rules.d/90-cloister-{name}.rules, \
+         udevadm trigger, and usermod -aG kvm $USER"
+    )
 }
 
 fn describe(node: &Node) -> String {

@@ -13,7 +13,7 @@
 
 use super::facts::Facts;
 use super::{ALL, OFF, PRIVATE, PROTECTED, SNP, TDX};
-use crate::doctor::answer::{self, Answer, VM_TYPES};
+use crate::doctor::answer::{self, Answer, TdxCapabilities, VM_TYPES};
 use crate::doctor::finding::{Area, Finding, Role, Subject};
 use crate::launch::PlatformKind;
 
@@ -97,6 +97,13 @@ const POLICY: Subject = advises("kvm.snp.policy-bits", SNP, "policy bits", "0x30
 const CERTIFICATES: Subject =
     advises("kvm.snp.certificates", SNP, "certificates handed to guests", "SNP_REQ_CERTS (Linux 7.0)");
 
+const TDX_OFFERS: Subject = decides(
+    "kvm.tdx.capabilities",
+    TDX,
+    "what KVM and the TDX module offer a TD",
+    "an answer to KVM_TDX_CAPABILITIES as of Linux 6.16",
+);
+
 /// KVM_HC_MAP_GPA_RANGE (include/uapi/linux/kvm_para.h).
 const MAP_GPA_RANGE: u32 = 12;
 /// KVM_MEMORY_ATTRIBUTE_PRIVATE is bit 3.
@@ -120,6 +127,26 @@ pub(super) fn check(facts: &Facts, findings: &mut Vec<Finding>) {
     findings.extend(capabilities(kvm));
     if kvm.vms.contains_key("snp") {
         findings.extend(snp(kvm));
+    }
+    if let Some(Answer::Value(_)) = kvm.vms.get("tdx") {
+        findings.push(tdx(kvm));
+    }
+}
+
+fn tdx(kvm: &answer::Kvm) -> Finding {
+    let source = "KVM_TDX_CAPABILITIES on a TDX VM";
+    match &kvm.tdx_capabilities {
+        Answer::Value(TdxCapabilities { attributes, xfam, cpuid_leaves }) => TDX_OFFERS.ok(
+            source,
+            format!("attributes {attributes}, XFAM {xfam}, {cpuid_leaves} leaves of CPUID to configure"),
+        ),
+        Answer::NotAsked => {
+            TDX_OFFERS.unknown(source, kvm.tdx_capabilities.why_not(), "record the host again")
+        }
+        other => {
+            let remedy = "use Linux 6.16 or later as its makers ship it: out-of-tree TDX speaks another ABI";
+            TDX_OFFERS.missing(source, other.why_not(), remedy)
+        }
     }
 }
 

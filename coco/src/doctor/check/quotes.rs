@@ -33,7 +33,6 @@ pub(super) fn check(facts: &Facts, findings: &mut Vec<Finding>) {
         other => {
             let remedy = match other {
                 Answer::Errno(libc::EACCES | libc::EPERM) => "join the group that owns the socket (usermod -aG qgsd $USER)",
-                Answer::Errno(libc::EINVAL) => "write it as unix:PATH or vsock:CID:PORT",
                 Answer::Errno(libc::ENODEV | libc::EAFNOSUPPORT) if address.starts_with("vsock:") => {
                     "modprobe vsock_loopback vhost_vsock"
                 }

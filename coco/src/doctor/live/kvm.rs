@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use kvm_bindings::kvm_device_attr;
 use kvm_ioctls::Kvm;
 
 use super::{answer, hex};
-use crate::doctor::answer::{self, Answer, CAPABILITIES, VM_TYPES};
+use crate::doctor::answer::{self, Answer, CAPABILITIES, TdxCapabilities, VM_TYPES};
+use crate::launch::{Kernel, KvmKernel};
+use crate::tdx::{TdxLaunch, TdxLaunchError};
 
 /// KVM_GET_DEVICE_ATTR: `_IOW(0xae, 0xe2, struct kvm_device_attr)`, 24 bytes.
 const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
@@ -16,6 +19,8 @@ const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
 /// (arch/x86/include/uapi/asm/kvm.h).
 const GROUP_SEV: u32 = 1;
 const SEV_ATTRIBUTES: std::ops::Range<u64> = 0..3;
+/// KVM_X86_TDX_VM.
+const TDX_VM: u32 = 5;
 
 pub(super) fn ask() -> Answer<answer::Kvm> {
     let kvm = match Kvm::new() {
@@ -40,7 +45,32 @@ pub(super) fn ask() -> Answer<answer::Kvm> {
         })
         .collect();
     let sev_attributes = SEV_ATTRIBUTES.map(|number| (number.to_string(), attribute(&kvm, number))).collect();
-    Answer::Value(answer::Kvm { api: kvm.get_api_version(), system, vms, sev_attributes })
+    let tdx_capabilities = match offered & 1 << TDX_VM {
+        0 => Answer::NotAsked,
+        _ => tdx_capabilities(),
+    };
+    let api = kvm.get_api_version();
+    Answer::Value(answer::Kvm { api, system, vms, sev_attributes, tdx_capabilities })
+}
+
+/// Only a VM of that type can answer.
+fn tdx_capabilities() -> Answer<TdxCapabilities> {
+    let kernel = match Kvm::new() {
+        Ok(kvm) => Kernel::new(Arc::new(KvmKernel::new(Arc::new(kvm)))),
+        Err(error) => return Answer::Errno(error.errno()),
+    };
+    if let Err(error) = kernel.create_vm(TDX_VM.into()) {
+        return Answer::from(Err(error));
+    }
+    match TdxLaunch::new(&kernel).capabilities() {
+        Ok(capabilities) => Answer::Value(TdxCapabilities {
+            attributes: hex(capabilities.attributes),
+            xfam: hex(capabilities.xfam),
+            cpuid_leaves: capabilities.cpuid.len(),
+        }),
+        Err(TdxLaunchError::Command { errno, .. }) => Answer::Errno(errno),
+        Err(_) => Answer::Errno(libc::EPROTO),
+    }
 }
 
 fn attribute(kvm: &Kvm, attr: u64) -> Answer<String> {

@@ -10,7 +10,7 @@ pub mod message;
 mod vsock;
 
 use std::io::{self, Write};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use snafu::{ResultExt, Snafu};
@@ -50,6 +50,13 @@ pub enum QgsError {
         /// What is wrong with it.
         source: AnswerError,
     },
+}
+
+/// Whether the service takes a connection within `patience`. Nothing is said to it.
+pub fn reach(address: &QuoteServiceAddress, patience: Duration) -> io::Result<()> {
+    // Nobody writes to it: this wait is not called off.
+    let end = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
+    Link::connect(address, Instant::now().checked_add(patience), end.as_fd()).map(|_| ())
 }
 
 /// Asks the service for the quote over `report`, on a connection of its own. Blocks, for at most `patience`
