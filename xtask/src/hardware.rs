@@ -43,11 +43,16 @@ impl Lane {
     }
 
     /// How the names of its tests begin.
-    pub(crate) fn prefix(self) -> &'static str {
+    fn prefix(self) -> &'static str {
         match self {
             Self::Snp => "snp::",
             Self::Tdx => "tdx::",
         }
+    }
+
+    /// Of all tests of all lanes, those to run and those that nobody asked for.
+    pub(crate) fn split(lane: Option<Self>, names: Vec<String>) -> (Vec<String>, Vec<String>) {
+        names.into_iter().partition(|name| lane.is_some_and(|lane| name.starts_with(lane.prefix())))
     }
 
     /// Fails unless this is a host for it; the doctor says what is missing.
@@ -86,6 +91,18 @@ pub(crate) fn run(args: &[String]) -> Status {
 #[cfg(test)]
 mod tests {
     use super::Lane;
+
+    #[test]
+    fn what_nobody_asked_for_is_counted() {
+        let names = || ["snp::a", "snp::b", "tdx::a"].map(str::to_owned).to_vec();
+        let count = |lane| {
+            let (run, skipped) = Lane::split(lane, names());
+            (run.len(), skipped.len())
+        };
+        assert_eq!(count(None), (0, 3));
+        assert_eq!(count(Some(Lane::Snp)), (2, 1));
+        assert_eq!(count(Some(Lane::Tdx)), (1, 2));
+    }
 
     #[test]
     fn only_lanes_that_there_are_can_be_asked_for() {

@@ -166,10 +166,8 @@ impl Tests {
             Ok(listed) => listed,
             Err(error) => return self.broken(what, &error),
         };
-        let wanted = |name: &&String| filter.is_none_or(|filter| name.contains(filter));
-        let all: Vec<_> = names.iter().filter(wanted).collect();
-        let (run, skipped): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|name| lane.is_some_and(|lane| name.starts_with(lane.prefix())));
+        let names = names.into_iter().filter(|name| filter.is_none_or(|filter| name.contains(filter)));
+        let (run, skipped) = Lane::split(lane, names.collect());
         if !skipped.is_empty() {
             let count = skipped.len();
             self.notes.push(format!(
