@@ -92,8 +92,8 @@ impl Record {
     /// A conversion that began at `began` has ended; `changed` pages are not what they were before, or it
     /// was refused.
     pub(super) fn conversion(&self, began: Instant, gpa: u64, pages: u64, to: Target, changed: Option<u64>) {
-        let took = began.elapsed();
-        let at = self.began.elapsed();
+        let now = Instant::now();
+        let (took, at) = (now.duration_since(began), now.duration_since(self.began));
         let mut inner = self.lock();
         match changed {
             Some(changed) => {

@@ -56,31 +56,29 @@ impl GuestMemfd {
         self
     }
 
-    /// The parts of `[gpa, gpa + len)` that are not loaded pages.
-    fn unloaded(&self, gpa: u64, len: u64) -> Vec<RamRange> {
+    /// Calls `f` with address and length of each part of `[gpa, gpa + len)` that is not loaded pages.
+    fn unloaded(
+        &self,
+        gpa: u64,
+        len: u64,
+        f: impl Fn(u64, u64) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
         let end = gpa.saturating_add(len);
         let mut at = gpa;
-        let mut parts = Vec::new();
         for r in self.loaded.iter().filter(|r| r.end() > gpa && r.start < end) {
             if r.start > at {
-                parts.push(RamRange { start: at, size: r.start - at });
+                f(at, r.start - at)?;
             }
             at = at.max(r.end());
         }
-        if at < end {
-            parts.push(RamRange { start: at, size: end - at });
-        }
-        parts
+        if at < end { f(at, end - at) } else { Ok(()) }
     }
 }
 
 impl PrivateBacking for GuestMemfd {
     fn set_private(&self, gpa: u64, len: u64, private: bool) -> std::io::Result<()> {
-        for part in self.unloaded(gpa, len) {
-            let attributes = if private { u64::from(KVM_MEMORY_ATTRIBUTE_PRIVATE) } else { 0 };
-            self.kernel.set_memory_attributes(part.start, part.size, attributes)?;
-        }
-        Ok(())
+        let attributes = if private { u64::from(KVM_MEMORY_ATTRIBUTE_PRIVATE) } else { 0 };
+        self.unloaded(gpa, len, |at, len| self.kernel.set_memory_attributes(at, len, attributes))
     }
 
     fn discard_private(&self, gpa: u64, len: u64) -> std::io::Result<()> {
