@@ -149,6 +149,8 @@ impl Hand {
                     *call.ret = done.map_or_else(|_| (-22i64).cast_unsigned(), |()| 0);
                 }
                 Ok(VcpuExit::MemoryFault { flags, gpa, size }) => {
+                    // KVM_RUN fails with this exit; kvm-ioctls leaves its error where it was.
+                    assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EFAULT));
                     return Err(Stopped::MemoryFault(flags, gpa, size));
                 }
                 Ok(other) => panic!("the guest left with {other:?}"),
