@@ -2,7 +2,8 @@
 //!
 //! - [`memory`]: guest RAM, which pages are private, the devices' only window ([`memory::SharedMemory`]),
 //!   and the one function that converts pages from private to shared and back.
-//! - [`launch`]: the [`launch::Platform`] trait, its order of steps, and the choice among platforms.
+//! - [`launch`]: the [`launch::Platform`] trait, its order of steps, the choice among platforms, and the seam to
+//!   the kernel ([`launch::Kernel`]) that traces and dry runs stand at.
 //! - [`snp`]: KVM's SEV-SNP ABI and launch.
 //! - [`tdx`]: KVM's TDX ABI and launch.
 //! - [`sim`]: a PSP in software beneath the same ioctl structs.

@@ -1,7 +1,6 @@
 //! SEV-SNP launch: KVM's ABI and the order of its steps.
 //!
-//! [`launch`] runs unchanged over the real kernel
-//! ([`crate::launch::Kernel`]) and over the simulator
+//! [`SnpLaunch`] runs unchanged over the real kernel ([`crate::launch::Kernel`]) and over the simulator
 //! ([`crate::sim::SimPsp`]), which stands beneath the same ioctl structs.
 
 pub mod abi;

@@ -51,11 +51,12 @@ fn read(trace: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON, a line each")).collect()
 }
 
-/// What differs from host to host and from run to run: addresses, descriptors, what KVM told us, and what of
-/// that is told to vCPUs.
+/// What differs from host to host and from run to run: addresses, descriptors, what KVM told us and what of
+/// that is told to vCPUs, and the host data of the demo, which is its broker's.
 fn comparable(line: &Value) -> Value {
     fn strip(map: &mut Map<String, Value>) {
-        let host = ["userspace_addr", "uaddr", "guest_memfd", "entries", "nent", "apic_base", "cr8"];
+        let host =
+            ["userspace_addr", "uaddr", "guest_memfd", "entries", "nent", "apic_base", "cr8", "host_data"];
         host.iter().for_each(|key| drop(map.remove(*key)));
         if map.get("type_name").is_some_and(|name| name == "CPUID") {
             map.remove("sha256");
@@ -71,13 +72,24 @@ fn comparable(line: &Value) -> Value {
     line.into()
 }
 
-fn same_as_dry(platform: &str) {
+/// Runs `cloister` with these arguments, which end a real run with `code`, really and dry; the real trace.
+fn same_as_dry(code: i32, arguments: impl Fn(&Path, &Path) -> Vec<String>) -> Vec<Value> {
     let dir = TempDir::new().expect("a directory");
     let (real, dry) = (dir.path().join("real"), dir.path().join("dry"));
-    Run::of(arguments(dir.path(), platform, &real)).code(5).told("ioctls written down");
-    let mut dry_run = arguments(dir.path(), platform, &dry);
+    let run = Run::of(arguments(dir.path(), &real));
+    run.code(code);
+    run.expect(
+        [&*run.stdout, &*run.stderr].concat().contains("ioctls written down"),
+        "nothing is said of the trace",
+    );
+    let mut dry_run = arguments(dir.path(), &dry);
     dry_run.push("--dry-run".into());
-    Run::of(dry_run).code(0).told("nothing was launched");
+    let run = Run::of(dry_run);
+    run.code(0);
+    run.expect(
+        [&*run.stdout, &*run.stderr].concat().contains("nothing was launched"),
+        "it does not say that it was dry",
+    );
     let (real, dry) = (read(&real), read(&dry));
     let part = |all: &[Value]| all.iter().map(comparable).collect::<Vec<_>>();
     for (real, dry) in part(&real).iter().zip(part(&dry)) {
@@ -85,18 +97,38 @@ fn same_as_dry(platform: &str) {
     }
     assert_eq!(real.len(), dry.len());
     assert!(real.iter().all(|line| line["errno"].is_null()), "a step failed");
-    let simulated = real.iter().filter(|line| line["fd"] == "simulator").count();
-    assert_eq!(simulated > 0, platform == "sim");
+    real
+}
+
+fn commands(trace: &[Value]) -> usize {
+    trace.iter().filter(|line| line["fd"] == "simulator").count()
 }
 
 #[test]
 fn a_plain_launch_is_the_launch_of_its_dry_run() {
-    same_as_dry("off");
+    let trace = same_as_dry(5, |dir, trace| arguments(dir, "off", trace));
+    assert_eq!(commands(&trace), 0);
 }
 
 #[test]
 fn a_simulated_launch_is_the_launch_of_its_dry_run() {
-    same_as_dry("sim");
+    let trace = same_as_dry(5, |dir, trace| arguments(dir, "sim", trace));
+    assert!(commands(&trace) > 3);
+}
+
+/// With guest_memfd and attributes of a real KVM. The demo's guest is the one that can be launched there.
+#[test]
+fn a_protected_launch_is_the_launch_of_its_dry_run() {
+    let payload = std::env::var("CLOISTER_PAYLOAD").expect("CLOISTER_PAYLOAD names the demo's guest");
+    let trace = same_as_dry(0, |_, trace| {
+        let trace = trace.to_str().expect("a UTF-8 path");
+        ["demo", "--coco", "protected", "--payload", &payload, "--trace-launch", trace]
+            .map(String::from)
+            .into()
+    });
+    assert!(commands(&trace) > 3);
+    let private = |line: &&Value| line["args"]["attributes"] == "0x8";
+    assert!(trace.iter().filter(private).count() > 0, "memory was turned private");
 }
 
 /// One ioctl as strace tells it: descriptor, request, what it returned.

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
-use cloister_coco::launch::{PlatformKind, choose};
+use cloister_coco::launch::{HostAbilities, PlatformKind, choose};
 use cloister_firmware::measure::{Digest384, explain_difference, measure_snp};
 use cloister_firmware::plan::{
     Identity, ImageFile, InitialPrivacy, LaunchPlan, PageKind, PageRun, PayloadBoot, plan_payload,
@@ -17,8 +17,9 @@ use sha2::{Digest, Sha256};
 
 use self::boot_info::{BOUNCE_GPA, BOUNCE_PAGES, boot_info};
 use super::attest::{Attestation, BrokerEnd, demo_policy};
+use super::dry_run::{TraceFile, launch_dry};
 use super::story::{Story, To, memory_map, millis, passed_over};
-use crate::board::{DeviceSpec, Event, Events, Machine, MachineSpec, VsockDevice};
+use crate::board::{DeviceSpec, Event, Events, LaunchOptions, Machine, MachineSpec, VsockDevice};
 use crate::config::CocoPlatform;
 use crate::exit;
 use crate::kvm::Host;
@@ -40,6 +41,12 @@ pub(super) struct DemoArgs {
     /// The demo's guest [default: cloister-demo-guest beside this program]
     #[arg(long, value_name = "FILE")]
     payload: Option<PathBuf>,
+    /// Go through the launch without a VM, and end
+    #[arg(long)]
+    dry_run: bool,
+    /// Write down every ioctl of the launch in FILE, one JSON object a line, without guest memory
+    #[arg(long, value_name = "FILE")]
+    trace_launch: Option<PathBuf>,
 }
 
 /// Memory of the demo's guest.
@@ -61,8 +68,12 @@ pub(super) fn main(args: DemoArgs) -> ExitCode {
 
 fn demo(args: &DemoArgs) -> Result<ExitCode, Refusal> {
     let mut story = Story::begin(To::Stdout);
-    let host = Host::open().map_err(|e| Refusal::from_lines(&e.to_string()))?;
-    let abilities = cloister_coco::launch::HostAbilities::read(&host.kvm);
+    // A dry run on a platform by name looks at no host.
+    let host = match args.dry_run && args.coco != CocoPlatform::Auto {
+        true => None,
+        false => Some(Host::open().map_err(|e| Refusal::from_lines(&e.to_string()))?),
+    };
+    let abilities = host.as_ref().map_or(HostAbilities::ALL, |host| HostAbilities::read(&host.kvm));
     let choice = choose(args.coco.into(), abilities, unable).map_err(|why| {
         let why: Vec<_> = why.iter().map(|c| format!("{}: {}", c.kind, c.why_not)).collect();
         Refusal::new("cannot launch the demo as asked", why.join("; "), "use --coco auto or --coco sim")
@@ -97,7 +108,16 @@ fn demo(args: &DemoArgs) -> Result<ExitCode, Refusal> {
             story.more(difference);
         }
     }
-    launch(&host, choice.kind, story, attestation, &launched, predicted.digest)
+    let trace = args.trace_launch.clone().map(TraceFile::create).transpose()?;
+    match host.filter(|_| !args.dry_run) {
+        Some(host) => launch(&host, choice.kind, story, attestation, &launched, predicted.digest, trace),
+        None => {
+            let options = LaunchOptions { kind: choice.kind, certificates: false, guest_memfd: false };
+            let same = launch_dry(&mut story, &launched, options, predicted.digest, trace.as_ref());
+            let same = same.map_err(failed("go through the launch"))?;
+            Ok(ExitCode::from(if same { exit::OK } else { exit::FAILED }))
+        }
+    }
 }
 
 /// Where the demo's guest cannot be launched.
@@ -118,6 +138,7 @@ fn launch(
     attestation: Attestation,
     plan: &LaunchPlan,
     predicted: Digest384,
+    file: Option<TraceFile>,
 ) -> Result<ExitCode, Refusal> {
     let dir = tempfile::tempdir().map_err(failed("make a directory for the sockets"))?;
     let path = dir.path().join("vm.sock");
@@ -132,13 +153,13 @@ fn launch(
         debug: Some(Box::new(move |line| to.line(format_args!("{:>9}  {:<9} {line}", "", "guest |")))),
         ..DeviceSpec::default()
     };
-    let machine = Machine::launch(
-        host,
-        MachineSpec { plan, kind, guest_memfd: false, prefault: None, trace: None, devices },
-        &events,
-    )
-    .map_err(failed("launch the guest"))?;
+    let trace = file.as_ref().map(TraceFile::trace).transpose().map_err(failed("write the launch down"))?;
+    let spec = MachineSpec { plan, kind, guest_memfd: false, prefault: None, trace: trace.clone(), devices };
+    let launched = Machine::launch(host, spec, &events);
+    let written = file.zip(trace).map(|(file, trace)| file.end(&trace));
+    let machine = launched.map_err(failed("launch the guest"))?;
     story.step("launch", "memory private, pages measured and loaded, launch closed");
+    written.iter().for_each(|text| story.more(text));
     if let Some(digest) = machine.launched_digest() {
         let digest = Digest384(digest);
         story.more(format_args!("launch digest, computed below {digest}"));

@@ -3,6 +3,7 @@
 mod attest;
 mod demo;
 mod doctor;
+mod dry_run;
 mod inspect;
 mod measure;
 mod progress;

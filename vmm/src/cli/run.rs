@@ -28,13 +28,14 @@ use cloister_firmware::measure::Digest384;
 use cloister_firmware::plan::LaunchPlan;
 
 use self::check::Checked;
-use self::dry_run::{TraceFile, dry_run};
+use self::dry_run::dry_run;
 use self::plan::plan;
 pub(super) use self::plan::{Planned, plan_for, plan_unmeasured};
 use self::platform::choose_platform;
 use self::stats::MemoryReport;
 use super::attest::{Attestation, BrokerEnd, Policy, policy_text};
 use super::doctor::what_is_missing;
+use super::dry_run::TraceFile;
 use super::progress;
 use super::story::{Story, To, memory_map, passed_over};
 use crate::board::{
