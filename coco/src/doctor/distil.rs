@@ -106,3 +106,31 @@ fn config(bytes: &[u8]) -> String {
     };
     text.lines().filter(line).flat_map(|line| [line, "\n"]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    #[test]
+    fn words_of_the_command_line_that_are_nobodys_business_are_dropped() {
+        let line = b"root=/dev/sda1 token=s3cret iommu=pt kvm_intel.tdx=1 kvmtool=x -- nohibernate\n";
+        assert_eq!(distil("/proc/cmdline", line), "iommu=pt kvm_intel.tdx=1 nohibernate\n");
+    }
+
+    #[test]
+    fn a_packed_configuration_is_unpacked_and_a_broken_one_as_far_as_it_goes() {
+        let text = "CONFIG_KVM=m\nCONFIG_CMDLINE=\"token=s3cret\"\n# CONFIG_KVM_INTEL_TDX is not set\n";
+        let mut packer = GzEncoder::new(Vec::new(), Compression::default());
+        packer.write_all(text.as_bytes()).unwrap();
+        let packed = packer.finish().unwrap();
+        let wanted = "CONFIG_KVM=m\n# CONFIG_KVM_INTEL_TDX is not set\n";
+        assert_eq!(distil("/proc/config.gz", &packed), wanted);
+        assert_eq!(distil("/boot/config-6.12", text.as_bytes()), wanted);
+        assert_eq!(distil("/proc/config.gz", &packed[..12]), "");
+    }
+}
