@@ -6,7 +6,7 @@
 //!   the kernel ([`launch::Kernel`]) that traces and dry runs stand at.
 //! - [`snp`]: KVM's SEV-SNP ABI and launch.
 //! - [`tdx`]: KVM's TDX ABI and launch.
-//! - [`sim`]: a PSP in software beneath the same ioctl structs.
+//! - [`sim`]: a PSP and a TDX module in software beneath the same ioctl structs.
 //! - [`doctor`]: what this host can do, and what is missing.
 //! - [`protected`], [`plain`]: memory with and without a private side.
 

@@ -17,6 +17,9 @@ use crate::sim::{SimTdx, TEE_TCB_SVN, TdxPlatform};
 use crate::tdx::TdxIoctl;
 use crate::tdx::abi::{CpuidEntry, TdxCmd, TdxCommandId, TdxInitVm};
 use crate::tdx::buffer::WithCpuid;
+use crate::tdx::qgs::QuoteServiceAddress;
+use crate::tdx::quote::{QuoteFailure, TdAnswer, TdCall, TdServices};
+use crate::tdx::vmcall::{InjectMsi, Msi, TdvmcallStatus, VmCallInfo};
 
 const ROOT: &str = include_str!("../../../../attestation/sim-pki/tdx/root.pem");
 const FORMS: [QuoteForm; 3] = [QuoteForm::V4, QuoteForm::V5Td10, QuoteForm::V5Td15];
@@ -234,6 +237,56 @@ fn the_service_answers_on_a_socket_until_it_is_dropped() {
     }
     drop(server);
     assert!(UnixStream::connect(&path).is_err());
+}
+
+/// Goes nowhere: the guest polls its buffer.
+struct NoInterrupts;
+
+impl InjectMsi for NoInterrupts {
+    fn inject(&self, _message: Msi) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_td_gets_its_quote_through_the_client_that_real_tds_have() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("qgs");
+    let _server =
+        QuoteService::new(QuoteForm::V5Td15).unwrap().serve(UnixListener::bind(&path).unwrap()).unwrap();
+    let memory = SharedMemory::for_test(0x4000);
+    let (tell, told) = std::sync::mpsc::channel();
+    let services = TdServices::new(
+        memory.clone(),
+        VmCallInfo::default(),
+        Some(QuoteServiceAddress::Unix(path)),
+        Box::new(NoInterrupts),
+        Box::new(move |failure: &QuoteFailure| tell.send(failure.to_string()).unwrap()),
+    )
+    .unwrap();
+    let ask = |report: &[u8]| {
+        memory.write_obj(0, &[1u64, 0, report.len() as u64]).unwrap();
+        memory.write(24, report).unwrap();
+        let answer = services.answer(TdCall::GetQuote { gpa: 0, size: 0x4000 }, 0);
+        assert_eq!(answer, TdAnswer::Status(TdvmcallStatus::SUCCESS));
+        loop {
+            let [_, status, lengths] = memory.read_obj::<[u64; 3]>(0).unwrap();
+            if status != u64::MAX {
+                return (status, (lengths >> 32) as usize);
+            }
+            std::thread::yield_now();
+        }
+    };
+    let report = running_td().tdreport(&[5; 64]).unwrap();
+    let (status, size) = ask(&report);
+    assert_eq!(status, 0, "{:?}", told.try_recv());
+    let mut quote = vec![0; size];
+    memory.read(24, &mut quote).unwrap();
+    let (version, body) = verify(&quote).unwrap();
+    assert_eq!((version, &body[520..584]), (5, &[5; 64][..]));
+
+    let (status, _) = ask(&[0; 1024]);
+    assert_eq!(status, 1 << 63, "a report of no platform");
 }
 
 #[test]

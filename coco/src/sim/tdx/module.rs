@@ -1,5 +1,4 @@
 //! The TDX module and KVM's half of its commands, in software (arch/x86/kvm/vmx/tdx.c; coco.md 3.1-3.3).
-#![allow(unsafe_code, reason = "commands carry addresses of our own memory, as they do for the kernel")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::size_of;
@@ -101,7 +100,7 @@ impl SimTdx {
         Ok(())
     }
 
-    /// KVM_SET_CPUID2 on a vCPU, as (leaf, subleaf, ECX) for each entry: only CPUID.1 ECX is looked at.
+    /// KVM_SET_CPUID2 on a vCPU. Only CPUID.1 ECX is looked at: INIT_VCPU wants an x2APIC.
     pub fn set_cpuid2(&self, index: u32, entries: &[kvm_bindings::kvm_cpuid_entry2]) -> Result<(), i32> {
         let mut td = self.td();
         let vcpu = td.vcpus.get_mut(&index).ok_or(libc::EBADF)?;
