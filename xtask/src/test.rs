@@ -11,7 +11,7 @@ use cloister_rig::{
     stock_firmware,
 };
 use std::{
-    env,
+    env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -69,7 +69,12 @@ impl Tests {
     fn units(&mut self, filter: Option<&str>) {
         let mut cargo = build::cargo();
         cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(filter);
+        // What a test could not check, for want of something that others publish, it writes there.
+        let notes = env::temp_dir().join(format!("cloister-notes-{}", std::process::id()));
+        cargo.env("CLOISTER_NOTES", &notes);
         self.local("workspace: units, devices, doc tests", &mut cargo);
+        self.notes.extend(fs::read_to_string(&notes).unwrap_or_default().lines().map(str::to_owned));
+        let _ = fs::remove_file(&notes);
         // A workspace of its own, which the line above does not reach.
         let mut cargo = build::payload_cargo();
         cargo.args(["test", "--lib", "--locked"]).args(filter);
