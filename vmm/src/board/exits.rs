@@ -5,6 +5,7 @@
 //!
 //! - [`hypercall`]: conversions that the guest asks for.
 //! - [`coco`]: what confidential guests ask at run time.
+//! - [`race`]: memory faults after which the guest just goes on.
 //! - [`told`]: what the operator is told of exits that end a guest.
 
 #![cfg_attr(
@@ -20,11 +21,12 @@
 
 mod coco;
 mod hypercall;
+mod race;
 mod told;
 
 use std::sync::Arc;
 
-use cloister_coco::memory::Converter;
+use cloister_coco::memory::{AccessError, Converter};
 use cloister_coco::snp::certs::HeldLocks;
 use cloister_devices::bus::Bus;
 use cloister_devices::platform::Ioapic;
@@ -111,7 +113,11 @@ impl Exits {
                 if answer.locks.is_empty() { Next::Run } else { Next::Finish(answer.locks) }
             }
             Some(PageExit::MemoryFault { flags, gpa, size }) => {
-                self.end(told::memory_fault(errno, flags, gpa, size, self.side(gpa)))
+                let is = self.side(gpa);
+                if is != Side::Nowhere && self.coco.tries_again(apic_id, errno, flags, gpa) {
+                    return Next::Run;
+                }
+                self.end(told::memory_fault(errno, flags, gpa, size, is))
             }
             Some(PageExit::SystemEvent { kind, data }) => self.end(told::system_event(kind, &data)),
             Some(PageExit::InternalError { suberror }) => self.end(told::internal_error(suberror)),
@@ -147,11 +153,13 @@ impl Exits {
     fn side(&self, gpa: u64) -> Side {
         let memory = self.converter.memory();
         if memory.is_private(gpa) {
-            Side::Private
-        } else if memory.check(gpa, 1).is_ok() {
-            Side::Shared
-        } else {
-            Side::Nowhere
+            return Side::Private;
+        }
+        match memory.check(gpa, 1) {
+            Ok(()) => Side::Shared,
+            Err(AccessError::NotRam { .. }) => Side::Nowhere,
+            // It has turned private just now.
+            Err(_) => Side::Private,
         }
     }
 }

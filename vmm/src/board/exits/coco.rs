@@ -13,6 +13,8 @@ use cloister_devices::limit::LogLimit;
 use kvm_ioctls::VmFd;
 use tracing::{info, warn};
 
+use super::race::Races;
+use super::told::FLAG_PRIVATE;
 use crate::kvm::KvmMessages;
 
 /// What the operator gives for a confidential guest's requests at run time.
@@ -30,11 +32,12 @@ pub(crate) struct CocoExits {
     certs: Option<CertServer>,
     td: Option<TdServices>,
     log: LogLimit,
+    races: Races,
 }
 
 impl Default for CocoExits {
     fn default() -> Self {
-        CocoExits { kind: PlatformKind::Off, certs: None, td: None, log: LogLimit::default() }
+        CocoExits::with(PlatformKind::Off, None, None)
     }
 }
 
@@ -56,13 +59,19 @@ impl CocoExits {
                 TdServices::new(memory.clone(), info, quotes, interrupts, failures())
             })
             .transpose()?;
-        Ok(CocoExits { kind, certs, td, log: LogLimit::default() })
+        Ok(CocoExits::with(kind, certs, td))
     }
 
     /// With these to answer.
-    #[cfg(test)]
-    pub(super) fn of(kind: PlatformKind, certs: Option<CertServer>, td: Option<TdServices>) -> Self {
-        CocoExits { kind, certs, td, log: LogLimit::default() }
+    pub(super) fn with(kind: PlatformKind, certs: Option<CertServer>, td: Option<TdServices>) -> Self {
+        CocoExits { kind, certs, td, log: LogLimit::default(), races: Races::default() }
+    }
+
+    /// Whether a memory fault of the vCPU `apic_id` may come of another's conversion, so that it tries again.
+    pub(super) fn tries_again(&self, apic_id: u32, errno: i32, flags: u64, gpa: u64) -> bool {
+        let may_be =
+            self.kind == PlatformKind::Protected && errno == libc::EFAULT && flags & !FLAG_PRIVATE == 0;
+        may_be && self.races.again(apic_id, gpa)
     }
 
     /// A TDVMCALL of the vCPU `apic_id`.

@@ -63,7 +63,7 @@ fn td(
     let info = VmCallInfo { user_r11: 2, kernel_r11: 8, ..VmCallInfo::default() };
     let interrupt = Box::new(Interrupts(sender));
     let services = TdServices::new(memory.clone(), info, service, interrupt, Box::new(|_| ())).unwrap();
-    let (exits, events) = exits(memory, CocoExits::of(PlatformKind::Tdx, None, Some(services)));
+    let (exits, events) = exits(memory, CocoExits::with(PlatformKind::Tdx, None, Some(services)));
     (exits, events, interrupts)
 }
 
@@ -116,7 +116,7 @@ fn certificates_are_served_under_locks_that_last() {
     fs::write(dir.path().join("vcek.der"), der).unwrap();
     let memory = SharedMemory::for_test(RAM);
     let server = CertServer::new(CertStore::open(dir.path()).unwrap());
-    let (exits, _) = exits(&memory, CocoExits::of(PlatformKind::Snp, Some(server), None));
+    let (exits, _) = exits(&memory, CocoExits::with(PlatformKind::Snp, Some(server), None));
     // Too small first, as guests do it.
     let mut page = FakePage::new(43).with(32, &[0x4000, 0, 99]);
     assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Run));
@@ -163,6 +163,22 @@ fn a_page_used_as_what_it_is_not_ends_the_guest_and_is_not_converted() {
     let mut page = FakePage::new(39).with(32, &[8, 0x5000, 0x1000]);
     assert!(matches!(exits.handle_page(page.page(), 0, libc::EHWPOISON), Next::Stop));
     assert!(matches!(events.try_recv(), Ok(Event::Fault(what)) if what.contains("EHWPOISON")));
+}
+
+/// KVM takes an attribute for the guest's wish there, so that a conversion by another vCPU looks like one.
+#[test]
+fn a_software_protected_guest_whose_page_was_just_converted_goes_on() {
+    let memory = SharedMemory::for_test(RAM);
+    let (exits, events) = exits(&memory, CocoExits::with(PlatformKind::Protected, None, None));
+    let fault = |gpa, errno| {
+        let mut page = FakePage::new(39).with(32, &[8, gpa, 0x1000]);
+        exits.handle_page(page.page(), 0, errno)
+    };
+    assert!(matches!(fault(0x5000, libc::EFAULT), Next::Run));
+    assert!(events.try_recv().is_err());
+    assert!((0..1000).any(|_| matches!(fault(0x5000, libc::EFAULT), Next::Stop)), "for ever");
+    assert!(matches!(fault(0x6000, libc::EHWPOISON), Next::Stop));
+    assert!(matches!(fault(RAM, libc::EFAULT), Next::Stop));
 }
 
 #[test]
@@ -281,7 +297,7 @@ proptest! {
         kind in prop::sample::select(vec![PlatformKind::Snp, PlatformKind::Tdx, PlatformKind::Protected, PlatformKind::Off]),
     ) {
         let memory = SharedMemory::for_test(RAM);
-        let (exits, _) = exits(&memory, CocoExits::of(kind, None, None));
+        let (exits, _) = exits(&memory, CocoExits::with(kind, None, None));
         exits.converter.convert(PRIVATE, 1, Target::Private).unwrap();
         let mut ret = 99;
         let args = [gpa, pages, attributes, 0, 0, 0];

@@ -68,7 +68,7 @@ pub(super) enum Side {
 }
 
 /// KVM_MEMORY_EXIT_FLAG_PRIVATE (include/uapi/linux/kvm.h), the only flag there is.
-const FLAG_PRIVATE: u64 = 1 << 3;
+pub(super) const FLAG_PRIVATE: u64 = 1 << 3;
 
 /// KVM_EXIT_MEMORY_FAULT: KVM_RUN failed with `errno` at `gpa`, where the page `is` on that side. Guests
 /// convert pages by asking; one that just uses them differently is refused.
