@@ -173,9 +173,12 @@ impl Converter {
             again(|| holder.let_go(gpa, len))?;
         }
         if let Err(error) = again(|| self.backing.set_private(gpa, len, true)) {
-            // The kernel may have done a part of it. Where that cannot be undone, the page is private.
-            if again(|| self.backing.set_private(gpa, len, false)).is_err() {
-                privacy.set(gpa, len, true);
+            // The kernel may have done a part of it. Where that cannot be undone, the page is private; what
+            // was private before stays so, with its contents.
+            for part in privacy.shared_within(gpa, len) {
+                if again(|| self.backing.set_private(part.start, part.size, false)).is_err() {
+                    privacy.set(part.start, part.size, true);
+                }
             }
             return Err(error);
         }

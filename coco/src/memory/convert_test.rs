@@ -125,6 +125,20 @@ fn a_kernel_refusal_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn what_was_private_before_a_refusal_keeps_its_contents() {
+    let rec = Recorder::failing(&[(Call::Attribute(0x1000, 0x4000, true), libc::ENOMEM)]);
+    let c = converter(rec.clone());
+    c.convert(0x2000, 1, Target::Private).unwrap();
+    assert!(c.convert(0x1000, 4, Target::Private).is_err());
+    assert_eq!(
+        rec.calls()[2..],
+        [Call::Attribute(0x1000, 0x1000, false), Call::Attribute(0x3000, 0x2000, false)],
+        "the page at 0x2000 was private, and its contents are the guest's"
+    );
+    assert_eq!(c.stats().private_bytes, PAGE_SIZE);
+}
+
+#[test]
 fn a_page_of_which_nobody_can_be_sure_is_private() {
     let both = [true, false].map(|to| (Call::Attribute(0x1000, 0x1000, to), libc::ENOMEM));
     let c = converter(Recorder::failing(&both));

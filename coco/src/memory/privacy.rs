@@ -92,6 +92,17 @@ impl PrivacyMap {
         runs
     }
 
+    /// The runs of shared pages in `[gpa, gpa + len)`.
+    pub fn shared_within(&self, gpa: u64, len: u64) -> Vec<RamRange> {
+        let end = gpa.saturating_add(len);
+        let part = |run: RamRange| {
+            let start = run.start.max(gpa);
+            let size = run.end().min(end).checked_sub(start).filter(|&size| size > 0)?;
+            Some(RamRange { start, size })
+        };
+        self.runs().into_iter().filter(|(_, private)| !private).filter_map(|(run, _)| part(run)).collect()
+    }
+
     /// How many pages are private now.
     pub fn private_pages(&self) -> u64 {
         self.regions.iter().flat_map(|r| &r.private).map(|w| u64::from(w.count_ones())).sum()
