@@ -114,7 +114,7 @@ impl Exits {
             }
             Some(PageExit::MemoryFault { flags, gpa, size }) => {
                 let is = self.side(gpa);
-                if is != Side::Nowhere && self.coco.tries_again(apic_id, errno, flags, gpa) {
+                if self.coco.tries_again(apic_id, errno, flags, gpa, is) {
                     return Next::Run;
                 }
                 self.end(told::memory_fault(errno, flags, gpa, size, is))

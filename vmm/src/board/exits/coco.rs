@@ -14,7 +14,7 @@ use kvm_ioctls::VmFd;
 use tracing::{info, warn};
 
 use super::race::Races;
-use super::told::FLAG_PRIVATE;
+use super::told::{FLAG_PRIVATE, Side};
 use crate::kvm::KvmMessages;
 
 /// What the operator gives for a confidential guest's requests at run time.
@@ -67,11 +67,17 @@ impl CocoExits {
         CocoExits { kind, certs, td, log: LogLimit::default(), races: Races::default() }
     }
 
-    /// Whether a memory fault of the vCPU `apic_id` may come of another's conversion, so that it tries again.
-    pub(super) fn tries_again(&self, apic_id: u32, errno: i32, flags: u64, gpa: u64) -> bool {
-        let may_be =
-            self.kind == PlatformKind::Protected && errno == libc::EFAULT && flags & !FLAG_PRIVATE == 0;
-        may_be && self.races.again(apic_id, gpa)
+    /// Whether a memory fault of the vCPU `apic_id` at a page that `is` there now may come of another's
+    /// conversion, so that it tries again.
+    pub(super) fn tries_again(&self, apic_id: u32, errno: i32, flags: u64, gpa: u64, is: Side) -> bool {
+        let wanted = if flags & FLAG_PRIVATE != 0 { Side::Private } else { Side::Shared };
+        let may_be = match self.kind {
+            PlatformKind::Protected => is != Side::Nowhere,
+            // These guests say themselves which side they mean: by now it may be what they meant.
+            PlatformKind::Snp | PlatformKind::Tdx => is == wanted,
+            PlatformKind::Sim | PlatformKind::Off => false,
+        };
+        may_be && errno == libc::EFAULT && flags & !FLAG_PRIVATE == 0 && self.races.again(apic_id, gpa)
     }
 
     /// A TDVMCALL of the vCPU `apic_id`.

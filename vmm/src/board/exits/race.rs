@@ -2,7 +2,8 @@
 //!
 //! On a software-protected VM a guest has no say in which side of a page it uses: KVM takes the page's
 //! attribute for its wish, looks at it again later in the same fault, and gives up where another vCPU had
-//! the page converted in between (arch/x86/kvm/mmu/mmu.c, kvm_mmu_faultin_pfn). The guest tries again.
+//! the page converted in between (arch/x86/kvm/mmu/mmu.c, kvm_mmu_faultin_pfn). The guest tries again. An SNP
+//! or TDX guest tries again where the page has meanwhile become what it was used as.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -181,6 +181,24 @@ fn a_software_protected_guest_whose_page_was_just_converted_goes_on() {
     assert!(matches!(fault(RAM, libc::EFAULT), Next::Stop));
 }
 
+/// Such a guest says itself which side it means. One that means the other is not converted unasked.
+#[test]
+fn a_confidential_guest_goes_on_where_the_page_has_become_what_it_meant() {
+    for kind in [PlatformKind::Snp, PlatformKind::Tdx] {
+        let memory = SharedMemory::for_test(RAM);
+        let (exits, events) = exits(&memory, CocoExits::with(kind, None, None));
+        let fault = |flags, gpa| {
+            let mut page = FakePage::new(39).with(32, &[flags, gpa, 0x1000]);
+            exits.handle_page(page.page(), 0, libc::EFAULT)
+        };
+        assert!(matches!(fault(0, 0x5000), Next::Run));
+        assert!((0..1000).any(|_| matches!(fault(0, 0x5000), Next::Stop)), "for ever");
+        assert!(matches!(events.try_recv(), Ok(Event::Fault(what)) if what.contains("out of memory")));
+        assert!(matches!(fault(8, 0x6000), Next::Stop));
+        assert!(crash(&events).contains("did not ask for their conversion"));
+    }
+}
+
 #[test]
 fn last_words_reach_the_operator() {
     let (exits, events) = exits(&SharedMemory::for_test(RAM), CocoExits::default());
