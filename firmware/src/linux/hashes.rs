@@ -92,19 +92,37 @@ impl Blob {
 
     /// Reads `reader` to its end, piece by piece.
     pub fn read(mut reader: impl Read) -> io::Result<Self> {
-        let mut hasher = Sha256::new();
+        let mut hasher = BlobHasher::default();
         let mut buffer = vec![0; CHUNK];
-        let mut len = 0u64;
         loop {
             let n = match reader.read(&mut buffer) {
-                Ok(0) => return Ok(Blob { len, sha256: hasher.finalize().into() }),
+                Ok(0) => return Ok(hasher.finish()),
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
             };
             hasher.update(buffer.get(..n).unwrap_or_default());
-            len = len.saturating_add(n as u64);
         }
+    }
+}
+
+/// A [`Blob`] whose bytes somebody else reads.
+#[derive(Debug, Clone, Default)]
+pub struct BlobHasher {
+    hasher: Sha256,
+    len: u64,
+}
+
+impl BlobHasher {
+    /// The next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.len = self.len.saturating_add(bytes.len() as u64);
+    }
+
+    /// There are no more.
+    pub fn finish(self) -> Blob {
+        Blob { len: self.len, sha256: self.hasher.finalize().into() }
     }
 }
 

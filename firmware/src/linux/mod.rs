@@ -27,7 +27,7 @@ pub use boot_params::{Pointers, boot_params, cc_blob};
 pub use bzimage::{BzImage, ENTRY_64, SETUP_HEADER, SETUP_HEADER_LIMIT};
 pub use elf::{Elf, ElfError};
 pub use error::KernelError;
-pub use hashes::{Blob, HashTableError, KernelHashes, TABLE_SIZE};
+pub use hashes::{Blob, BlobHasher, HashTableError, KernelHashes, TABLE_SIZE};
 pub use image::{KernelImage, PvhKernel};
 pub use memory_map::{MapEntry, RangeKind, memory_map};
 pub use pvh::start_info;

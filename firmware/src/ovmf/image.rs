@@ -41,8 +41,11 @@ impl Firmware {
     pub fn read(file: &ImageFile) -> Result<Self, FirmwareError> {
         let len = file.len();
         ensure!(len <= MAX_SIZE, ImageSizeSnafu { len, max: MAX_SIZE });
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        file.read_at(0, &mut bytes).context(FileSnafu)?;
+        // Into the memory where it stays: a second copy would take as long as the read.
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, usize::try_from(len).unwrap_or(0)).collect();
+        if let Some(bytes) = Arc::get_mut(&mut bytes) {
+            file.read_at(0, bytes).context(FileSnafu)?;
+        }
         Self::parse(bytes)
     }
 

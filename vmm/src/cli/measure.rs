@@ -1,6 +1,7 @@
 //! `cloister measure`: what a launch will measure to, and why one measured to something else. Without a
 //! subcommand it takes the flags of `run` and measures that guest.
 
+mod ahead;
 mod args;
 mod direct;
 mod explain;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::thread;
 
 use cloister_firmware::explain::KernelInputs;
 use cloister_firmware::linux::Blob;
@@ -11,7 +12,7 @@ use cloister_firmware::plan::{ImageFile, PageKind, PageRun};
 use sha2::{Digest, Sha256};
 
 use super::args::KernelArgs;
-use super::{refuse, work};
+use super::{ahead, refuse, work};
 use crate::refusal::Refusal;
 
 /// Pages of firmware that one piece of work hashes: a fraction of a millisecond.
@@ -29,7 +30,7 @@ pub(super) struct Files {
 
 /// What one piece of work comes to.
 enum Piece {
-    Blob(std::io::Result<Blob>),
+    Kernel(Option<Result<Blob, Refusal>>),
     Pages(Result<Vec<PageHash>, MeasureError>),
     Sha256([u8; 32]),
 }
@@ -37,35 +38,39 @@ enum Piece {
 impl Files {
     /// Reads the firmware, and hashes its pages, kernel and initrd.
     pub(super) fn load(path: &Path, handed: &KernelArgs, with_sha256: bool) -> Result<Self, Refusal> {
-        let firmware = firmware(path)?;
-        let run = image_run(&firmware);
-        // The longest work first.
-        let blobs: Vec<(&Path, File)> = [&handed.initrd, &handed.kernel]
-            .into_iter()
-            .flatten()
-            .map(|p| open(p))
-            .collect::<Result<_, _>>()?;
-        let pieces = run.pages.div_ceil(PIECE);
-        let first_page = blobs.len() + usize::from(with_sha256);
-        let done = work::all(first_page + pieces as usize, |n| match blobs.get(n) {
-            Some((_, file)) => Piece::Blob(Blob::read(file)),
-            None if n < first_page => Piece::Sha256(Sha256::digest(firmware.bytes()).into()),
-            None => Piece::Pages(hash_pages(&run, (n - first_page) as u64 * PIECE, PIECE)),
-        });
-        let (mut hashed, mut pages, mut sha256) = (Vec::new(), Vec::new(), None);
-        for (n, piece) in done.into_iter().enumerate() {
-            match piece {
-                Piece::Blob(blob) => hashed.push(blob.map_err(|e| unreadable(blobs[n].0, &e))?),
-                Piece::Pages(hashes) => pages.extend(hashes.map_err(|e| refuse("cannot measure", e))?),
-                Piece::Sha256(value) => sha256 = Some(value),
+        let initrd = handed.initrd.as_deref().map(open).transpose()?;
+        let kernel = handed.kernel.as_deref().map(open).transpose()?;
+        let blob = |file: &Option<(&Path, File)>| {
+            let (path, file) = file.as_ref()?;
+            Some(ahead::hash(file).map_err(|e| unreadable(path, &e)))
+        };
+        thread::scope(|scope| {
+            // The longest work first, while the firmware is still being read.
+            let initrd = scope.spawn(|| blob(&initrd));
+            let firmware = firmware(path)?;
+            let run = image_run(&firmware);
+            let pieces = run.pages.div_ceil(PIECE);
+            let first_page = 1 + usize::from(with_sha256);
+            let busy = usize::from(handed.initrd.is_some());
+            let done = work::all_beside(busy, first_page + pieces as usize, |n| match n {
+                0 => Piece::Kernel(blob(&kernel)),
+                _ if n < first_page => Piece::Sha256(Sha256::digest(firmware.bytes()).into()),
+                _ => Piece::Pages(hash_pages(&run, (n - first_page) as u64 * PIECE, PIECE)),
+            });
+            let (mut kernel, mut pages, mut sha256) = (None, Vec::new(), None);
+            for piece in done {
+                match piece {
+                    Piece::Kernel(blob) => kernel = blob.transpose()?,
+                    Piece::Pages(hashes) => pages.extend(hashes.map_err(|e| refuse("cannot measure", e))?),
+                    Piece::Sha256(value) => sha256 = Some(value),
+                }
             }
-        }
-        let kernel = handed.kernel.as_ref().and_then(|_| hashed.pop()).map(|kernel| KernelInputs {
-            kernel,
-            initrd: hashed.pop(),
-            cmdline: handed.cmdline.clone().unwrap_or_default(),
-        });
-        Ok(Files { firmware, pages, sha256, kernel })
+            let initrd =
+                initrd.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).transpose()?;
+            let cmdline = handed.cmdline.clone().unwrap_or_default();
+            let kernel = kernel.map(|kernel| KernelInputs { kernel, initrd, cmdline });
+            Ok(Files { firmware, pages, sha256, kernel })
+        })
     }
 }
 

@@ -7,6 +7,11 @@ use std::thread;
 
 /// Does `work` for every number below `count`, lowest first, until one of them says that this was enough.
 pub(super) fn until(count: usize, work: impl Fn(usize) -> bool + Sync) {
+    until_beside(0, count, work);
+}
+
+/// The same, where other work keeps `busy` cores busy meanwhile.
+fn until_beside(busy: usize, count: usize, work: impl Fn(usize) -> bool + Sync) {
     let next = AtomicUsize::new(0);
     let worker = || {
         loop {
@@ -19,7 +24,7 @@ pub(super) fn until(count: usize, work: impl Fn(usize) -> bool + Sync) {
             }
         }
     };
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get).saturating_sub(busy);
     thread::scope(|scope| {
         for _ in 1..cores.min(count) {
             scope.spawn(worker);
@@ -48,8 +53,13 @@ pub(super) fn first<T: Send, E: Send>(
 
 /// The results of `work` for every number below `count`, in order.
 pub(super) fn all<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    all_beside(0, count, work)
+}
+
+/// The same, where other work keeps `busy` cores busy meanwhile.
+pub(super) fn all_beside<T: Send>(busy: usize, count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let results = Mutex::new(Vec::with_capacity(count));
-    until(count, |n| {
+    until_beside(busy, count, |n| {
         let result = work(n);
         results.lock().unwrap_or_else(|e| e.into_inner()).push((n, result));
         false
