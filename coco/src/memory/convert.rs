@@ -1,11 +1,13 @@
-//! Conversion of pages from private to shared and back: one function, one lock, counted and timed.
+//! Conversion of pages from private to shared and back: one function, no page twice at a time, counted and
+//! timed.
 
 use std::io;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockWriteGuard};
 use std::time::Instant;
 
 use snafu::Snafu;
 
+use super::claims::Claims;
 use super::host::resident;
 use super::stats::Record;
 use super::{ConvertEvent, ConvertStats, HostMemory, PAGE_SIZE, PrivacyMap, RamRange, SharedMemory};
@@ -21,8 +23,8 @@ pub enum Target {
 
 /// The private side of guest memory, where the platform has one of its own (guest_memfd).
 ///
-/// Called with the conversion lock held, in the order the kernel wants: the attribute first, so that no
-/// vCPU can fault the old side in again, then the discard (coco.md 2.13).
+/// Called for no page by two threads at a time, and in the order the kernel wants: the attribute first, so that
+/// no vCPU can fault the old side in again, then the discard (coco.md 2.13).
 pub trait PrivateBacking: Send + Sync {
     /// Sets KVM's memory attribute for `[gpa, gpa + len)`.
     fn set_private(&self, gpa: u64, len: u64, private: bool) -> io::Result<()>;
@@ -91,7 +93,7 @@ pub trait MemoryHolder: Send + Sync {
     /// Lets go of `[gpa, gpa + len)`, which is about to turn private: when this returns, no access of the
     /// holder's to it is in flight, and none will start. An error refuses the conversion.
     ///
-    /// Called with the conversion lock held: it must not touch guest memory or convert.
+    /// Called while the range is being converted: it must not convert.
     fn let_go(&self, gpa: u64, len: u64) -> io::Result<()>;
 }
 
@@ -99,6 +101,8 @@ pub trait MemoryHolder: Send + Sync {
 pub struct Converter {
     memory: SharedMemory,
     backing: Box<dyn PrivateBacking>,
+    /// No page is converted twice at a time.
+    claims: Claims,
     holders: RwLock<Vec<Arc<dyn MemoryHolder>>>,
     record: Record,
 }
@@ -106,7 +110,13 @@ pub struct Converter {
 impl Converter {
     /// A converter for `memory` with the private side that the platform has.
     pub fn new(memory: SharedMemory, backing: Box<dyn PrivateBacking>) -> Self {
-        Converter { memory, backing, holders: RwLock::default(), record: Record::new() }
+        Converter {
+            memory,
+            backing,
+            claims: Claims::default(),
+            holders: RwLock::default(),
+            record: Record::new(),
+        }
     }
 
     /// A converter for memory without a private side of its own (plain, simulated).
@@ -134,13 +144,13 @@ impl Converter {
     /// kernel nor we can be sure counts as private: devices are refused. To ask again is safe.
     pub fn convert(&self, gpa: u64, pages: u64, to: Target) -> Result<(), ConvertError> {
         let began = Instant::now();
-        let done = self.convert_locked(gpa, pages, to);
+        let done = self.convert_range(gpa, pages, to);
         self.record.conversion(began, gpa, pages, to, done.as_ref().ok().copied());
         done.map(drop)
     }
 
     /// How many pages changed.
-    fn convert_locked(&self, gpa: u64, pages: u64, to: Target) -> Result<u64, ConvertError> {
+    fn convert_range(&self, gpa: u64, pages: u64, to: Target) -> Result<u64, ConvertError> {
         let bad = || ConvertError::BadRange { gpa, pages };
         let len = pages.checked_mul(PAGE_SIZE).filter(|&l| l > 0).ok_or_else(bad)?;
         if !gpa.is_multiple_of(PAGE_SIZE) || gpa.checked_add(len).is_none() {
@@ -151,38 +161,41 @@ impl Converter {
             return Err(ConvertError::NotRam { gpa, pages });
         }
         let kernel = |source| ConvertError::Kernel { gpa, pages, source };
-        let mut privacy = self.memory.privacy().write().unwrap_or_else(|e| e.into_inner());
+        let _claim = self.claims.claim(gpa, gpa.saturating_add(len));
         let mut changed: u64 = 0;
         // Parts outside RAM are no business of the kernel's: only what is RAM is asked for.
         for r in ram.ranges() {
             let (start, end) = (gpa.max(r.start), gpa.saturating_add(len).min(r.end()));
             let Some(part) = end.checked_sub(start).filter(|&l| l > 0) else { continue };
             let done = match to {
-                Target::Private => self.to_private(&mut privacy, start, part),
-                Target::Shared => self.to_shared(&mut privacy, start, part),
+                Target::Private => self.to_private(start, part),
+                Target::Shared => self.to_shared(start, part),
             };
             changed = changed.saturating_add(done.map_err(kernel)?);
         }
         Ok(changed)
     }
 
-    /// Private from the first step on for our devices: they are kept out by the lock until it is done, and
-    /// by the map if it fails.
-    fn to_private(&self, privacy: &mut PrivacyMap, gpa: u64, len: u64) -> io::Result<u64> {
+    /// Private for our devices before the kernel hears of it: accesses in progress end first, and no later
+    /// one can see what is about to go.
+    fn to_private(&self, gpa: u64, len: u64) -> io::Result<u64> {
         for holder in self.holders.read().unwrap_or_else(|e| e.into_inner()).iter() {
             again(|| holder.let_go(gpa, len))?;
         }
+        let (shared, changed) = {
+            let mut privacy = self.privacy();
+            (privacy.shared_within(gpa, len), privacy.set(gpa, len, true))
+        };
         if let Err(error) = again(|| self.backing.set_private(gpa, len, true)) {
-            // The kernel may have done a part of it. Where that cannot be undone, the page is private; what
-            // was private before stays so, with its contents.
-            for part in privacy.shared_within(gpa, len) {
-                if again(|| self.backing.set_private(part.start, part.size, false)).is_err() {
-                    privacy.set(part.start, part.size, true);
+            // The kernel may have done a part of it. Where that cannot be undone, the page stays private; what
+            // was private before does so anyway, with its contents.
+            for part in shared {
+                if again(|| self.backing.set_private(part.start, part.size, false)).is_ok() {
+                    self.privacy().set(part.start, part.size, false);
                 }
             }
             return Err(error);
         }
-        let changed = privacy.set(gpa, len, true);
         if self.backing.separate() {
             again(|| Ok(self.memory.ram().discard(gpa, len)?))?;
         }
@@ -190,10 +203,15 @@ impl Converter {
     }
 
     /// Shared for our devices only when the private side is gone.
-    fn to_shared(&self, privacy: &mut PrivacyMap, gpa: u64, len: u64) -> io::Result<u64> {
+    fn to_shared(&self, gpa: u64, len: u64) -> io::Result<u64> {
         again(|| self.backing.set_private(gpa, len, false))?;
         again(|| self.backing.discard_private(gpa, len))?;
-        Ok(privacy.set(gpa, len, false))
+        Ok(self.privacy().set(gpa, len, false))
+    }
+
+    /// The map, with no access of a device's in progress.
+    fn privacy(&self) -> RwLockWriteGuard<'_, PrivacyMap> {
+        self.memory.privacy().write().unwrap_or_else(|e| e.into_inner())
     }
 
     /// What has been counted so far.

@@ -22,6 +22,7 @@
     )
 )]
 
+mod claims;
 mod convert;
 mod host;
 mod prefault;

@@ -92,15 +92,29 @@ impl PrivacyMap {
         runs
     }
 
-    /// The runs of shared pages in `[gpa, gpa + len)`.
+    /// The runs of shared pages in `[gpa, gpa + len)`, ascending.
     pub fn shared_within(&self, gpa: u64, len: u64) -> Vec<RamRange> {
-        let end = gpa.saturating_add(len);
-        let part = |run: RamRange| {
-            let start = run.start.max(gpa);
-            let size = run.end().min(end).checked_sub(start).filter(|&size| size > 0)?;
-            Some(RamRange { start, size })
-        };
-        self.runs().into_iter().filter(|(_, private)| !private).filter_map(|(run, _)| part(run)).collect()
+        let mut runs: Vec<RamRange> = Vec::new();
+        for region in &self.regions {
+            let Some(pages) = region.pages_within(gpa, len) else { continue };
+            for (word, mask) in words(pages) {
+                let mut shared = !region.private.get(word).copied().unwrap_or(u64::MAX) & mask;
+                while shared != 0 {
+                    let first = shared.trailing_zeros();
+                    let count = (shared >> first).trailing_ones();
+                    let page = (word as u64).saturating_mul(64).saturating_add(first.into());
+                    let start = region.range.start.saturating_add(page.saturating_mul(PAGE_SIZE));
+                    let size = PAGE_SIZE.saturating_mul(count.into());
+                    match runs.last_mut() {
+                        Some(run) if run.end() == start => run.size = run.size.saturating_add(size),
+                        _ => runs.push(RamRange { start, size }),
+                    }
+                    let done = u64::MAX.checked_shl(first.saturating_add(count)).unwrap_or(0);
+                    shared &= done;
+                }
+            }
+        }
+        runs
     }
 
     /// How many pages are private now.
@@ -202,6 +216,12 @@ mod tests {
                 }
             }
             proptest::prop_assert_eq!(runs.iter().map(|(r, _)| r.size).sum::<u64>(), 170 * PAGE_SIZE);
+            let shared: u64 = m.shared_within(0, u64::MAX).iter().map(|r| r.size).sum();
+            proptest::prop_assert_eq!(shared, 170 * PAGE_SIZE - m.private_pages() * PAGE_SIZE);
+            for run in m.shared_within(3 * PAGE_SIZE, 70 * PAGE_SIZE) {
+                proptest::prop_assert!(run.start >= 3 * PAGE_SIZE && run.end() <= 73 * PAGE_SIZE);
+                proptest::prop_assert_eq!(m.first_private(run.start, run.size), None);
+            }
             for pair in runs.windows(2) {
                 let (a, b) = (pair[0], pair[1]);
                 proptest::prop_assert!(a.0.end() <= b.0.start);
