@@ -2,6 +2,7 @@
 //! timed.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
 use std::time::Instant;
 
@@ -104,6 +105,8 @@ pub struct Converter {
     /// No page is converted twice at a time.
     claims: Claims,
     holders: RwLock<Vec<Arc<dyn MemoryHolder>>>,
+    /// Whether there are any.
+    held: AtomicBool,
     record: Record,
 }
 
@@ -115,6 +118,7 @@ impl Converter {
             backing,
             claims: Claims::default(),
             holders: RwLock::default(),
+            held: AtomicBool::new(false),
             record: Record::new(),
         }
     }
@@ -132,6 +136,7 @@ impl Converter {
     /// From now on `holder` is asked to let go of pages before they turn private.
     pub fn add_holder(&self, holder: Arc<dyn MemoryHolder>) {
         self.holders.write().unwrap_or_else(|e| e.into_inner()).push(holder);
+        self.held.store(true, Ordering::Release);
     }
 
     /// Converts `pages` pages of 4 KiB at `gpa`.
@@ -179,17 +184,22 @@ impl Converter {
     /// Private for our devices before the kernel hears of it: accesses in progress end first, and no later
     /// one can see what is about to go.
     fn to_private(&self, gpa: u64, len: u64) -> io::Result<u64> {
-        for holder in self.holders.read().unwrap_or_else(|e| e.into_inner()).iter() {
-            again(|| holder.let_go(gpa, len))?;
+        if self.held.load(Ordering::Acquire) {
+            for holder in self.holders.read().unwrap_or_else(|e| e.into_inner()).iter() {
+                again(|| holder.let_go(gpa, len))?;
+            }
         }
-        let (shared, changed) = {
+        let (before, changed) = {
             let mut privacy = self.privacy();
-            (privacy.shared_within(gpa, len), privacy.set(gpa, len, true))
+            // Nearly every range is all of one kind: nothing to write down but that.
+            let mixed = privacy.first_private(gpa, len).is_some();
+            let before = mixed.then(|| privacy.shared_within(gpa, len));
+            (before, privacy.set(gpa, len, true))
         };
         if let Err(error) = again(|| self.backing.set_private(gpa, len, true)) {
             // The kernel may have done a part of it. Where that cannot be undone, the page stays private; what
             // was private before does so anyway, with its contents.
-            for part in shared {
+            for part in before.unwrap_or_else(|| vec![RamRange { start: gpa, size: len }]) {
                 if again(|| self.backing.set_private(part.start, part.size, false)).is_ok() {
                     self.privacy().set(part.start, part.size, false);
                 }
