@@ -5,9 +5,16 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 /// The ranges under way, one for each vCPU at most.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// First byte, and the one after the last.
-    busy: Mutex<Vec<(u64, u64)>>,
+    busy: Mutex<Busy>,
     freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Busy {
+    /// First byte, and the one after the last.
+    ranges: Vec<(u64, u64)>,
+    /// Those who wait: to wake nobody takes a system call, too.
+    waiting: usize,
 }
 
 /// A range that is ours until this is dropped.
@@ -21,14 +28,16 @@ impl Claims {
     /// Waits until nobody else converts a page of `[start, end)`.
     pub(super) fn claim(&self, start: u64, end: u64) -> Claim<'_> {
         let mut busy = self.busy();
-        while busy.iter().any(|&(from, to)| from < end && start < to) {
+        while busy.ranges.iter().any(|&(from, to)| from < end && start < to) {
+            busy.waiting = busy.waiting.saturating_add(1);
             busy = self.freed.wait(busy).unwrap_or_else(|e| e.into_inner());
+            busy.waiting = busy.waiting.saturating_sub(1);
         }
-        busy.push((start, end));
+        busy.ranges.push((start, end));
         Claim { claims: self, range: (start, end) }
     }
 
-    fn busy(&self) -> MutexGuard<'_, Vec<(u64, u64)>> {
+    fn busy(&self) -> MutexGuard<'_, Busy> {
         self.busy.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -36,11 +45,14 @@ impl Claims {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         let mut busy = self.claims.busy();
-        if let Some(at) = busy.iter().position(|range| *range == self.range) {
-            busy.swap_remove(at);
+        if let Some(at) = busy.ranges.iter().position(|range| *range == self.range) {
+            busy.ranges.swap_remove(at);
         }
+        let waited_for = busy.waiting > 0;
         drop(busy);
-        self.claims.freed.notify_all();
+        if waited_for {
+            self.claims.freed.notify_all();
+        }
     }
 }
 
@@ -65,10 +77,11 @@ mod tests {
                 sender.send("has it").unwrap();
             });
             assert_eq!(receiver.recv(), Ok("asks"));
-            assert_eq!(claims.busy().len(), 1, "it cannot have it while we do");
+            assert_eq!(claims.busy().ranges.len(), 1, "it cannot have it while we do");
             drop(held);
             assert_eq!(receiver.recv(), Ok("has it"));
         });
-        assert!(claims.busy().is_empty());
+        let busy = claims.busy();
+        assert!(busy.ranges.is_empty() && busy.waiting == 0);
     }
 }
