@@ -1,7 +1,11 @@
 //! `cloister measure` for a whole guest says what `cloister run` with the same flags launches.
 
+mod images;
+
 use std::fs;
 use std::process::{Command, Output};
+
+use images::{boot_header, tdvf};
 
 /// A directory with a kernel, an initrd, firmware for SNP and for TDX, and a guest's configuration.
 struct Files(tempfile::TempDir);
@@ -41,8 +45,8 @@ impl Files {
     }
 }
 
-/// One setup sector and a few pages of code, boot protocol 2.15 (Documentation/arch/x86/boot.rst), which is a
-/// program for EFI as well: a PE header, no sections, all of it hashed.
+/// A bzImage with a few pages of code, which is a program for EFI as well: a PE header, no sections, all of it
+/// hashed.
 fn kernel() -> Vec<u8> {
     let mut image = vec![0x90; 0x8000];
     image[..0x400].fill(0);
@@ -54,44 +58,10 @@ fn kernel() -> Vec<u8> {
         (0x58, &0x20bu16.to_le_bytes()),
         (0x58 + 60, &0x200u32.to_le_bytes()),
         (0x58 + 108, &6u32.to_le_bytes()),
-        (0x1f1, &[1]),
-        (0x1f4, &(0x7c00u32 / 16).to_le_bytes()),
-        (0x1fe, &[0x55, 0xaa]),
-        (0x200, &[0xeb, 0x6a]),
-        (0x202, b"HdrS"),
-        (0x206, &[0x0f, 0x02]),
-        (0x211, &[1]),
-        (0x22c, &0x7fff_ffffu32.to_le_bytes()),
-        (0x230, &0x20_0000u32.to_le_bytes()),
-        (0x234, &[1, 21]),
-        (0x236, &[0x3f, 0]),
-        (0x238, &2047u32.to_le_bytes()),
-        (0x258, &0x100_0000u64.to_le_bytes()),
-        (0x260, &0x10_0000u32.to_le_bytes()),
     ] {
         image[at..at + bytes.len()].copy_from_slice(bytes);
     }
-    image
-}
-
-/// Two pages: variables and TDVF metadata, then code. The number at end - 0x20 says where the metadata is.
-fn tdvf() -> Vec<u8> {
-    let sections: [(u32, u32, u64, u64, u32, u32); 4] = [
-        (0x1000, 0x1000, 0xffff_f000, 0x1000, 0, 1),
-        (0, 0x800, 0xffff_e000, 0x1000, 1, 0),
-        (0, 0, 0x80_9000, 0x2000, 2, 0),
-        (0, 0, 0x80_0000, 0x6000, 3, 0),
-    ];
-    let mut block = b"\xf3\xf9\xea\xe9\x8e\x16\xd5\x44\xa8\xeb\x7f\x4d\x87\x38\xf6\xaeTDVF".to_vec();
-    block.extend([16 + 32 * 4u32, 1, 4].iter().flat_map(|n| n.to_le_bytes()));
-    for (data, len, gpa, size, kind, attributes) in sections {
-        block.extend([data, len].iter().flat_map(|n| n.to_le_bytes()));
-        block.extend([gpa, size].iter().flat_map(|n| n.to_le_bytes()));
-        block.extend([kind, attributes].iter().flat_map(|n| n.to_le_bytes()));
-    }
-    let mut image = vec![0; 0x2000];
-    image[0x800..0x800 + block.len()].copy_from_slice(&block);
-    image[0x1fe0..0x1fe4].copy_from_slice(&(0x2000u32 - 0x810).to_le_bytes());
+    boot_header(&mut image);
     image
 }
 
