@@ -3,6 +3,17 @@
 //! there to exercise conversions for real (coco.md 6). Its memory is that of SNP and TDX guests too:
 //! [`GuestMemfd`].
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
@@ -67,11 +78,11 @@ impl GuestMemfd {
         let mut at = gpa;
         for r in self.loaded.iter().filter(|r| r.end() > gpa && r.start < end) {
             if r.start > at {
-                f(at, r.start - at)?;
+                f(at, r.start.saturating_sub(at))?;
             }
             at = at.max(r.end());
         }
-        if at < end { f(at, end - at) } else { Ok(()) }
+        if at < end { f(at, end.saturating_sub(at)) } else { Ok(()) }
     }
 }
 
@@ -87,7 +98,8 @@ impl PrivateBacking for GuestMemfd {
             let (from, to) = (gpa.max(range.start), end.min(range.end()));
             if from < to {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                rustix::fs::fallocate(file, flags, from - range.start, to - from)?;
+                let at = from.saturating_sub(range.start);
+                rustix::fs::fallocate(file, flags, at, to.saturating_sub(from))?;
             }
         }
         Ok(())
