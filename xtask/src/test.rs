@@ -153,7 +153,6 @@ impl Tests {
         spec.cwd = build::root().join("tests");
         spec.rw_dir = None;
         spec.env.clone_from(&machine.env);
-        spec.env.push(("CLOISTER_RIG".into(), "1".into()));
         spec.timeout = MACHINE_LIMIT;
         let mut output = Counter::new(io::stdout());
         let options = Options { kernel, ..Options::default() };

@@ -21,13 +21,25 @@ const INIT: &str = include_str!("../assets/l1-init.sh");
 ///
 /// `tsc_early_khz`: on a busy machine the kernel's own measurement, against timers that stand still while QEMU is not
 /// scheduled, is off by factors, and so are then its clock and the guests'.
+///
+/// `isolcpus=0`: nothing but the kernel's own work on the first processor, see [`RESERVED_PROCESSORS`].
 pub(crate) fn command_line() -> String {
     let khz = tsc::khz();
     format!(
         "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on init_on_alloc=1 \
-         tsc=reliable tsc_early_khz={khz}"
+         isolcpus=0 tsc=reliable tsc_early_khz={khz}"
     )
 }
+
+/// Processors of the host on which no command runs, the first ones.
+///
+/// Whenever an emulated processor loads FPU state (FXRSTOR, XRSTOR) in which no exception is pending, QEMU (10.0 to
+/// 11.1 at least, `cpu_clear_ignne` in target/i386) clears a flag of the *first* processor's `hflags2`: read, changed
+/// and written back by the thread of another processor, without a lock. There are also the flags that say whether that
+/// processor runs a guest, under nested paging and with interrupts on. Where it enters or leaves a guest at that moment,
+/// what it wrote is undone, and it goes on half as host and half as guest: guests and host crash at random. A first
+/// processor that runs no guests has nothing to lose.
+pub(crate) const RESERVED_PROCESSORS: u32 = 1;
 
 /// Modules that the host needs where its kernel has them as modules.
 const MODULES: [&str; 10] = [

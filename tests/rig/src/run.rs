@@ -40,7 +40,7 @@ pub struct RunSpec {
     pub rw_dir: Option<PathBuf>,
     /// Memory of the rig's host, in MiB.
     pub mem: u32,
-    /// Processors of the rig's host.
+    /// Processors of the rig's host that commands run on.
     pub smp: u32,
     /// How long it may take.
     pub timeout: Duration,
@@ -155,13 +155,14 @@ pub(crate) fn run(
 fn qemu(tools: &Tools, kernel: &HostKernel, spec: &RunSpec, scratch: &Scratch) -> Command {
     let mut qemu = dying_with_us(&tools.qemu());
     let mem = spec.mem;
+    let processors = spec.smp.saturating_add(l1::RESERVED_PROCESSORS);
     let in_scratch = |prefix: &str, name: &str| {
         let mut argument = OsString::from(prefix);
         argument.push(scratch.path(name));
         argument
     };
     qemu.args(["-M", "q35,usb=off,smbus=off,sata=off,vmport=off", "-accel", "tcg,thread=multi"]);
-    qemu.args(["-cpu", "EPYC,+svm,+npt", "-smp", &spec.smp.to_string(), "-m", &mem.to_string()]);
+    qemu.args(["-cpu", "EPYC,+svm,+npt", "-smp", &processors.to_string(), "-m", &mem.to_string()]);
     qemu.args([
         "-nodefaults",
         "-no-user-config",

@@ -13,10 +13,8 @@ use crate::sync::{Lock, Meeting};
 use crate::work::{self, Worker};
 use crate::{println, smp};
 
-/// Conversions; then each processor ends its round. Several get in each other's way, which is what they
-/// are there for: they have done enough sooner.
+/// Conversions of all processors together; then each ends its round.
 const ENOUGH: u64 = 10_000;
-const ENOUGH_OF_SEVERAL: u64 = 5_000;
 /// Conversions between two lines that say how many there have been.
 const LINE: u64 = 500;
 /// Where the loader keeps its tables and stacks.
@@ -99,8 +97,7 @@ fn first(boot_info: u64) -> Result<(), ExitCode> {
 }
 
 fn go_on() -> bool {
-    let enough = if smp::count() == 1 { ENOUGH } else { ENOUGH_OF_SEVERAL };
-    pages::conversions() < enough && !FAILED.load(Ordering::Relaxed)
+    pages::conversions() < ENOUGH && !FAILED.load(Ordering::Relaxed)
 }
 
 /// A round with a question to the device in flight, and now and then a trick on it.
