@@ -34,7 +34,7 @@ const LIMIT: f64 = 1.15;
 const PROTECTED_VM: u64 = 1;
 
 /// Bytes of a conversion, and conversions of a thread in a turn.
-const SIZES: [(u64, u64); 2] = [(PAGE_SIZE, 200), (2 << 20, 12)];
+const SIZES: [(u64, u64); 2] = [(PAGE_SIZE, 1000), (2 << 20, 12)];
 
 fn main() {
     let turns = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(101);

@@ -10,7 +10,7 @@ use snafu::Snafu;
 
 use super::claims::Claims;
 use super::host::resident;
-use super::stats::Record;
+use super::stats::{Line, Record};
 use super::{ConvertEvent, ConvertStats, HostMemory, PAGE_SIZE, PrivacyMap, RamRange, SharedMemory};
 
 /// What a page is to become.
@@ -102,12 +102,11 @@ pub trait MemoryHolder: Send + Sync {
 pub struct Converter {
     memory: SharedMemory,
     backing: Box<dyn PrivateBacking>,
-    /// No page is converted twice at a time.
-    claims: Claims,
+    /// No page is converted twice at a time, and all is written down.
+    claims: Claims<Record>,
     holders: RwLock<Vec<Arc<dyn MemoryHolder>>>,
     /// Whether there are any.
     held: AtomicBool,
-    record: Record,
 }
 
 impl Converter {
@@ -119,7 +118,6 @@ impl Converter {
             claims: Claims::default(),
             holders: RwLock::default(),
             held: AtomicBool::new(false),
-            record: Record::new(),
         }
     }
 
@@ -149,34 +147,43 @@ impl Converter {
     /// kernel nor we can be sure counts as private: devices are refused. To ask again is safe.
     pub fn convert(&self, gpa: u64, pages: u64, to: Target) -> Result<(), ConvertError> {
         let began = Instant::now();
-        let done = self.convert_range(gpa, pages, to);
-        self.record.conversion(began, gpa, pages, to, done.as_ref().ok().copied());
-        done.map(drop)
+        let line = |changed| Line { began, ended: Instant::now(), gpa, pages, to, changed };
+        let end = match self.checked_end(gpa, pages, to) {
+            Ok(end) => end,
+            Err(error) => {
+                self.claims.book(|record| record.conversion(&line(None)));
+                return Err(error);
+            }
+        };
+        let claim = self.claims.claim(gpa, end);
+        let done = self.convert_ram(gpa, end, to);
+        let line = line(done.as_ref().ok().copied());
+        claim.end(|record| record.conversion(&line));
+        done.map(drop).map_err(|source| ConvertError::Kernel { gpa, pages, source })
     }
 
-    /// How many pages changed.
-    fn convert_range(&self, gpa: u64, pages: u64, to: Target) -> Result<u64, ConvertError> {
+    /// The end of a range that may be converted.
+    fn checked_end(&self, gpa: u64, pages: u64, to: Target) -> Result<u64, ConvertError> {
         let bad = || ConvertError::BadRange { gpa, pages };
         let len = pages.checked_mul(PAGE_SIZE).filter(|&l| l > 0).ok_or_else(bad)?;
-        if !gpa.is_multiple_of(PAGE_SIZE) || gpa.checked_add(len).is_none() {
-            return Err(bad());
-        }
-        let ram = self.memory.ram();
-        if to == Target::Private && !ram.contains(gpa, len) {
+        let end = gpa.checked_add(len).filter(|_| gpa.is_multiple_of(PAGE_SIZE)).ok_or_else(bad)?;
+        if to == Target::Private && !self.memory.ram().contains(gpa, len) {
             return Err(ConvertError::NotRam { gpa, pages });
         }
-        let kernel = |source| ConvertError::Kernel { gpa, pages, source };
-        let _claim = self.claims.claim(gpa, gpa.saturating_add(len));
+        Ok(end)
+    }
+
+    /// How many pages changed. Parts outside RAM are no business of the kernel's: only what is RAM is asked for.
+    fn convert_ram(&self, gpa: u64, end: u64, to: Target) -> io::Result<u64> {
         let mut changed: u64 = 0;
-        // Parts outside RAM are no business of the kernel's: only what is RAM is asked for.
-        for r in ram.ranges() {
-            let (start, end) = (gpa.max(r.start), gpa.saturating_add(len).min(r.end()));
+        for r in self.memory.ram().ranges() {
+            let (start, end) = (gpa.max(r.start), end.min(r.end()));
             let Some(part) = end.checked_sub(start).filter(|&l| l > 0) else { continue };
             let done = match to {
-                Target::Private => self.to_private(start, part),
-                Target::Shared => self.to_shared(start, part),
+                Target::Private => self.to_private(start, part)?,
+                Target::Shared => self.to_shared(start, part)?,
             };
-            changed = changed.saturating_add(done.map_err(kernel)?);
+            changed = changed.saturating_add(done);
         }
         Ok(changed)
     }
@@ -191,15 +198,16 @@ impl Converter {
         }
         let (before, changed) = {
             let mut privacy = self.privacy();
-            // Nearly every range is all of one kind: nothing to write down but that.
-            let mixed = privacy.first_private(gpa, len).is_some();
+            // Nearly every range is all of one kind, a single page always: nothing to write down but that.
+            let mixed = len > PAGE_SIZE && privacy.first_private(gpa, len).is_some();
             let before = mixed.then(|| privacy.shared_within(gpa, len));
             (before, privacy.set(gpa, len, true))
         };
         if let Err(error) = again(|| self.backing.set_private(gpa, len, true)) {
             // The kernel may have done a part of it. Where that cannot be undone, the page stays private; what
             // was private before does so anyway, with its contents.
-            for part in before.unwrap_or_else(|| vec![RamRange { start: gpa, size: len }]) {
+            let whole = if changed == 0 { vec![] } else { vec![RamRange { start: gpa, size: len }] };
+            for part in before.unwrap_or(whole) {
                 if again(|| self.backing.set_private(part.start, part.size, false)).is_ok() {
                     self.privacy().set(part.start, part.size, false);
                 }
@@ -228,12 +236,12 @@ impl Converter {
     pub fn stats(&self) -> ConvertStats {
         let privacy = self.memory.privacy().read().unwrap_or_else(|e| e.into_inner());
         let private = privacy.private_pages().saturating_mul(PAGE_SIZE);
-        self.record.stats(private, self.memory.ram().size())
+        self.claims.book(|record| record.stats(private, self.memory.ram().size()))
     }
 
     /// The last conversions, refused ones among them, the oldest first.
     pub fn timeline(&self) -> Vec<ConvertEvent> {
-        self.record.timeline()
+        self.claims.book(|record| record.timeline())
     }
 
     /// All RAM in runs of pages that are alike, and whether they have a private side that they are on.

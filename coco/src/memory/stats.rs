@@ -1,7 +1,6 @@
 //! What conversions cost: counters, and a time line of the last ones.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{PAGE_SIZE, Target};
@@ -71,64 +70,82 @@ pub struct ConvertEvent {
     pub done: bool,
 }
 
-/// What is recorded under one lock. It is taken for a few additions, after the conversion itself.
+/// What is written down of conversions.
 #[derive(Debug)]
 pub(super) struct Record {
     began: Instant,
-    inner: Mutex<Inner>,
+    stats: ConvertStats,
+    timeline: VecDeque<Line>,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    stats: ConvertStats,
-    timeline: VecDeque<ConvertEvent>,
+/// A conversion, from its request to its end: told in durations only when somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub(super) began: Instant,
+    pub(super) ended: Instant,
+    pub(super) gpa: u64,
+    pub(super) pages: u64,
+    pub(super) to: Target,
+    /// How many pages are not what they were before; none where it was refused.
+    pub(super) changed: Option<u64>,
+}
+
+impl Line {
+    fn took(&self) -> Duration {
+        self.ended.duration_since(self.began)
+    }
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        let timeline = VecDeque::with_capacity(TIMELINE_LEN);
+        Record { began: Instant::now(), stats: ConvertStats::default(), timeline }
+    }
 }
 
 impl Record {
-    pub(super) fn new() -> Self {
-        Record { began: Instant::now(), inner: Mutex::default() }
-    }
-
-    /// A conversion that began at `began` has ended; `changed` pages are not what they were before, or it
-    /// was refused.
-    pub(super) fn conversion(&self, began: Instant, gpa: u64, pages: u64, to: Target, changed: Option<u64>) {
-        let now = Instant::now();
-        let (took, at) = (now.duration_since(began), now.duration_since(self.began));
-        let mut inner = self.lock();
-        match changed {
+    /// A conversion has ended.
+    pub(super) fn conversion(&mut self, line: &Line) {
+        let stats = &mut self.stats;
+        match line.changed {
             Some(changed) => {
-                let direction = match to {
-                    Target::Private => &mut inner.stats.to_private,
-                    Target::Shared => &mut inner.stats.to_shared,
+                let took = line.took();
+                let direction = match line.to {
+                    Target::Private => &mut stats.to_private,
+                    Target::Shared => &mut stats.to_shared,
                 };
                 direction.conversions = direction.conversions.saturating_add(1);
                 direction.pages = direction.pages.saturating_add(changed);
                 direction.time = direction.time.saturating_add(took);
                 direction.longest = direction.longest.max(took);
-                if let Some(class) = inner.stats.sizes.get_mut(size_class(pages)) {
+                if let Some(class) = stats.sizes.get_mut(size_class(line.pages)) {
                     *class = class.saturating_add(1);
                 }
             }
-            None => inner.stats.refused = inner.stats.refused.saturating_add(1),
+            None => stats.refused = stats.refused.saturating_add(1),
         }
-        if inner.timeline.len() >= TIMELINE_LEN {
-            inner.timeline.pop_front();
+        if self.timeline.len() >= TIMELINE_LEN {
+            self.timeline.pop_front();
         }
-        inner.timeline.push_back(ConvertEvent { at, gpa, pages, to, took, done: changed.is_some() });
+        self.timeline.push_back(*line);
     }
 
     /// The counters, with `private_bytes` of `ram_bytes` private now.
     pub(super) fn stats(&self, private_bytes: u64, ram_bytes: u64) -> ConvertStats {
         let shared_bytes = ram_bytes.saturating_sub(private_bytes);
-        ConvertStats { private_bytes, shared_bytes, ..self.lock().stats.clone() }
+        ConvertStats { private_bytes, shared_bytes, ..self.stats.clone() }
     }
 
     pub(super) fn timeline(&self) -> Vec<ConvertEvent> {
-        self.lock().timeline.iter().copied().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        let event = |line: &Line| ConvertEvent {
+            at: line.ended.duration_since(self.began),
+            gpa: line.gpa,
+            pages: line.pages,
+            to: line.to,
+            took: line.took(),
+            done: line.changed.is_some(),
+        };
+        self.timeline.iter().map(event).collect()
     }
 }
 
@@ -150,9 +167,11 @@ mod tests {
 
     #[test]
     fn the_time_line_forgets_the_oldest() {
-        let record = Record::new();
+        let mut record = Record::default();
         for gpa in 0..TIMELINE_LEN as u64 + 3 {
-            record.conversion(Instant::now(), gpa, 1, Target::Shared, Some(1));
+            let now = Instant::now();
+            let line = Line { began: now, ended: now, gpa, pages: 1, to: Target::Shared, changed: Some(1) };
+            record.conversion(&line);
         }
         let timeline = record.timeline();
         assert_eq!((timeline.len(), timeline[0].gpa), (TIMELINE_LEN, 3));
