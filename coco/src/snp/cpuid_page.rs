@@ -15,9 +15,10 @@ pub struct TooManyLeaves {
 
 /// Builds the page from the CPUID table that vCPU 0 gets from KVM.
 ///
-/// Empty leaves are left out, and those outside the two ranges that the firmware takes (the hypervisor's own,
-/// 0x4000_0000…); bits that the hypervisor would
-/// have to emulate are cleared, because the firmware refuses a page that has them.
+/// Empty leaves are left out: to the guest, what is not in the table is zero. That is why the hypervisor's own
+/// leaves have to be in it, which the firmware does not check: Linux asks nobody else for them, and without
+/// them it has no KVM clock and nothing to measure its TSC against. Bits that the hypervisor would have to
+/// emulate are cleared, because the firmware refuses a page that has them.
 pub fn cpuid_page(entries: &[kvm_cpuid_entry2]) -> Result<[u8; 4096], TooManyLeaves> {
     let mut page = [0u8; 4096];
     let leaves: Vec<_> = entries.iter().filter(|e| counts(e)).collect();
@@ -50,7 +51,8 @@ pub fn cpuid_page(entries: &[kvm_cpuid_entry2]) -> Result<[u8; 4096], TooManyLea
 
 fn counts(e: &kvm_cpuid_entry2) -> bool {
     let empty = e.eax | e.ebx | e.ecx | e.edx == 0;
-    !empty && matches!(e.function, 0..=0xffff | 0x8000_0000..=0x8000_ffff)
+    // Standard, KVM's own (Documentation/virt/kvm/x86/cpuid.rst), extended.
+    !empty && matches!(e.function, 0..=0xffff | 0x4000_0000..=0x4000_ffff | 0x8000_0000..=0x8000_ffff)
 }
 
 #[cfg(test)]
@@ -67,7 +69,7 @@ mod tests {
     fn refused_bits_and_foreign_leaves_are_left_out() {
         let page = cpuid_page(&[
             leaf(1, 0, [7, 0, u32::MAX, 0]),
-            leaf(0x4000_0000, 0, [1; 4]),
+            leaf(0xc000_0000, 0, [1; 4]),
             leaf(2, 0, [0; 4]),
             leaf(0xd, 1, [1, 2, 3, 4]),
         ])
@@ -77,6 +79,16 @@ mod tests {
         assert_eq!(&page[64..72], &[0xd, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(&page[72..80], &1u64.to_le_bytes());
         assert_eq!(&page[92..96], &0x240u32.to_le_bytes());
+    }
+
+    #[test]
+    fn the_guest_finds_its_hypervisor() {
+        let (name, features) = ([0x4000_0001, 0x4b4d_564b, 0x564b_4d56, 0x4d], [0x0101_7efb, 0, 0, 0]);
+        let page = cpuid_page(&[leaf(0x4000_0000, 0, name), leaf(0x4000_0001, 0, features)]).unwrap();
+        assert_eq!(page[0], 2);
+        let words: Vec<u32> = page[16..].as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect();
+        assert_eq!((words[0], &words[6..10]), (0x4000_0000, &name[..]));
+        assert_eq!((words[12], &words[18..22]), (0x4000_0001, &features[..]));
     }
 
     #[test]
