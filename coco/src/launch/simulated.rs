@@ -89,7 +89,7 @@ impl Platform for Simulated {
     fn load(&self, plan: &LaunchPlan, cpuid: &[kvm_cpuid_entry2]) -> Result<(), PlatformError> {
         let page = cpuid_page(cpuid).context(CpuidSnafu)?;
         let ioctl = self.kernel.simulated(&*self.psp);
-        SnpLaunch::new(&ioctl, NO_SEV_FD).load(plan, &page).context(LaunchSnafu)
+        SnpLaunch::new(&ioctl, NO_SEV_FD).load(plan, &page).context(LaunchSnafu).map(drop)
     }
 
     fn finish(&self, plan: &LaunchPlan) -> Result<(), PlatformError> {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use cloister_firmware::plan::LaunchPlan;
 use kvm_bindings::kvm_cpuid_entry2;
 use snafu::ResultExt;
+use tracing::warn;
 
 use super::kernel::Kernel;
 use super::platform::{CpuidSnafu, Ground, KernelSnafu, LaunchSnafu, Platform, PlatformError, convert_all};
 use crate::memory::{Converter, SharedMemory, Target};
 use crate::protected::GuestMemfd;
-use crate::snp::{SnpLaunch, cpuid_page};
+use crate::snp::{SnpLaunch, cpuid_lines, cpuid_page};
 
 /// A guest under SEV-SNP.
 pub(super) struct Snp {
@@ -46,7 +47,13 @@ impl Platform for Snp {
 
     fn load(&self, plan: &LaunchPlan, cpuid: &[kvm_cpuid_entry2]) -> Result<(), PlatformError> {
         let page = cpuid_page(cpuid).context(CpuidSnafu)?;
-        self.launch().load(plan, &page).context(LaunchSnafu)
+        let corrections = self.launch().load(plan, &page).context(LaunchSnafu)?;
+        if !corrections.is_empty() {
+            // The guest reads the page and nothing else, so it is whole; but a feature may be missing from it.
+            let corrections = cpuid_lines(&corrections);
+            warn!("the SEV firmware corrected the guest's CPUID table:{corrections}");
+        }
+        Ok(())
     }
 
     fn finish(&self, plan: &LaunchPlan) -> Result<(), PlatformError> {

@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cloister_firmware::plan::{
     CpuState, GuestLayout, Identity, InitialPrivacy, LaunchPlan, PageKind, PageRun,
 };
-use kvm_bindings::{CpuId, kvm_regs};
+use kvm_bindings::{CpuId, kvm_cpuid_entry2, kvm_regs};
 
 use super::kernel::{Call, DryKernel, Errno, Kernel, LaunchKernel, On};
 use super::platform::{Ground, Platform, PlatformError, VcpuStart, platform};
@@ -75,11 +76,19 @@ fn watched(refuse: Option<CommandId>) -> (Arc<Watched>, Ground) {
 
 /// All steps; the platform as it is when the guest may run.
 fn launch(ground: Ground, plan: &LaunchPlan) -> Result<Box<dyn Platform>, PlatformError> {
+    launch_with(ground, plan, &[])
+}
+
+fn launch_with(
+    ground: Ground,
+    plan: &LaunchPlan,
+    table: &[kvm_cpuid_entry2],
+) -> Result<Box<dyn Platform>, PlatformError> {
     let platform = platform(PlatformKind::Snp, ground, plan)?;
     let cpuid = CpuId::new(0).unwrap();
     let start = VcpuStart { cpuid: &cpuid, msrs: None, regs: kvm_regs::default(), sregs: &|base| base };
     platform.add_vcpu(0, &start)?;
-    platform.load(plan, &[])?;
+    platform.load(plan, table)?;
     platform.finish(plan)?;
     Ok(platform)
 }
@@ -145,8 +154,11 @@ fn features_that_kvm_does_not_have_are_named() {
     assert!(error.to_string().contains("bit 3 (restricted injection), which"), "{error}");
 }
 
-/// Firmware that refuses the CPUID page and hands back what it would have, as KVM does it.
-struct Picky(DryKernel);
+/// Firmware that refuses the CPUID page so many times, and hands back what it would have, as KVM does it.
+struct Picky {
+    dry: DryKernel,
+    refusals: AtomicU32,
+}
 
 impl LaunchKernel for Picky {
     #[allow(unsafe_code, reason = "the kernel's half of LAUNCH_UPDATE")]
@@ -156,30 +168,57 @@ impl LaunchKernel for Picky {
         {
             // SAFETY: the launcher gives the address of its own live LaunchUpdate.
             let update = unsafe { (cmd.data as *const LaunchUpdate).read_unaligned() };
-            if PageType(update.page_type) == PageType::CPUID {
-                // SAFETY: `uaddr` is a page of the launcher's, writable; byte 51 is EDX of the first leaf.
-                unsafe { *((update.uaddr + 16 + 36 + 3) as *mut u8) ^= 0x80 };
+            let less = |n: u32| n.checked_sub(1);
+            if PageType(update.page_type) == PageType::CPUID
+                && self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+            {
+                // SAFETY: `uaddr` is a page of the launcher's, writable; byte 55 is the highest of the first
+                // leaf's EDX.
+                unsafe { *((update.uaddr + 16 + 36 + 3) as *mut u8) = 0 };
                 cmd.error = FirmwareCode::INVALID_PARAM.0;
                 return Err(libc::EIO);
             }
         }
-        self.0.call(on, call)
+        self.dry.call(on, call)
     }
     fn open_sev(&self) -> std::io::Result<OwnedFd> {
-        self.0.open_sev()
+        self.dry.open_sev()
     }
 }
 
-#[test]
-fn a_refused_cpuid_page_is_compared_with_what_the_firmware_would_have() {
+/// A launch on such firmware, with a leaf that it corrects if `claims` says so.
+fn on_picky(refusals: u32, claims: bool) -> (GuestRam, Result<Box<dyn Platform>, PlatformError>) {
     let (_, mut ground) = watched(None);
-    let dry = DryKernel::new(PlatformKind::Snp, ground.ram.clone()).unwrap();
-    ground.kernel = Kernel::new(Arc::new(Picky(dry)));
-    let error = launch(ground, &plan()).err().unwrap();
+    let ram = ground.ram.clone();
+    let dry = DryKernel::new(PlatformKind::Snp, ram.clone()).unwrap();
+    ground.kernel = Kernel::new(Arc::new(Picky { dry, refusals: AtomicU32::new(refusals) }));
+    let edx = if claims { 0x8000_0001 } else { 1 };
+    let table = [kvm_cpuid_entry2 { function: 0x8000_0007, edx, ..Default::default() }];
+    (ram, launch_with(ground, &plan(), &table))
+}
+
+#[test]
+fn a_guest_gets_the_cpuid_page_that_the_firmware_corrected() {
+    let (ram, launched) = on_picky(1, true);
+    launched.unwrap();
+    let mut page = [0; 4096];
+    ram.peek(0x6000, &mut page).unwrap();
+    assert_eq!((page[0], &page[16..20], &page[52..56]), (1, &[7, 0, 0, 0x80][..], &[1, 0, 0, 0][..]));
+}
+
+#[test]
+fn a_cpuid_page_that_stays_refused_is_compared_with_what_the_firmware_would_have() {
+    let error = on_picky(2, true).1.err().unwrap();
     let PlatformError::Launch { source: LaunchError::Cpuid { differences } } = &error else {
         panic!("{error}")
     };
     assert_eq!(differences.len(), 1);
-    assert_eq!((differences[0].register, differences[0].expected), ("EDX", 0x8000_0000));
-    assert!(error.to_string().contains("provided 0x00000000, expected 0x80000000 (bit 31)"), "{error}");
+    assert_eq!((differences[0].register, differences[0].expected), ("EDX", 1));
+    assert!(error.to_string().contains("provided 0x80000001, expected 0x00000001 (bit 31)"), "{error}");
+}
+
+#[test]
+fn a_cpuid_page_that_is_refused_without_a_correction_is_not_given_again() {
+    let error = on_picky(1, false).1.err().unwrap();
+    assert!(error.to_string().contains("it did not say"), "{error}");
 }

@@ -158,7 +158,7 @@ fn partial_progress_and_interruptions_lose_and_double_nothing() {
     assert_eq!(b.psp.digest(), measure_snp(&b.plan).unwrap().digest.0);
 }
 
-fn refused(result: Result<(), LaunchError>) -> (CommandId, i32, FirmwareCode) {
+fn refused<T: std::fmt::Debug>(result: Result<T, LaunchError>) -> (CommandId, i32, FirmwareCode) {
     match result {
         Err(LaunchError::Command { command, errno, code, .. }) => (command, errno, code),
         other => panic!("{other:?}"),

@@ -61,8 +61,8 @@ pub(super) fn differences(provided: &[u8; 4096], corrected: &[u8; 4096]) -> Vec<
     all
 }
 
-/// One difference a line, for an error's text.
-pub(super) fn lines(differences: &[CpuidDifference]) -> String {
+/// One difference a line, for an error's or a warning's text.
+pub(crate) fn lines(differences: &[CpuidDifference]) -> String {
     differences.iter().map(|d| format!("\n  {d}")).collect()
 }
 

@@ -32,7 +32,7 @@ pub enum LaunchError {
         /// What was being loaded, and where.
         at: String,
     },
-    /// The firmware does not take the CPUID page.
+    /// The firmware takes the CPUID page neither as it is nor as the firmware itself corrected it.
     #[snafu(display(
         "the SEV firmware refuses the guest's CPUID table: it claims what this CPU does not have, or what a \
          hypervisor would have to emulate. Please report this; what the firmware would have:{}",
@@ -116,8 +116,10 @@ impl<'a> SnpLaunch<'a> {
     /// their state are there.
     ///
     /// `cpuid` is what goes into the plan's CPUID page: it depends on the host's KVM, which is why it is
-    /// not in the plan, and is not measured.
-    pub fn load(&self, plan: &LaunchPlan, cpuid: &[u8; 4096]) -> Result<(), LaunchError> {
+    /// not in the plan, and is not measured. What is returned is where the firmware would have it otherwise:
+    /// the guest has got the page as corrected by the firmware.
+    pub fn load(&self, plan: &LaunchPlan, cpuid: &[u8; 4096]) -> Result<Vec<CpuidDifference>, LaunchError> {
+        let mut corrections = Vec::new();
         let mut pages = vec![Page([0; PageRun::PAGE_SIZE]); CHUNK_PAGES];
         let buffer = pages.as_mut_bytes();
         for run in &plan.pages {
@@ -130,15 +132,17 @@ impl<'a> SnpLaunch<'a> {
                     PageKind::Cpuid => chunk[..cpuid.len()].copy_from_slice(cpuid),
                     _ => run.read(done, chunk).context(ReadSnafu)?,
                 }
-                self.update(run.label, run.gpa + done, page_type, cpuid, chunk)?;
+                corrections.extend(self.update(run.label, run.gpa + done, page_type, cpuid, chunk)?);
                 done += n;
             }
         }
-        Ok(())
+        Ok(corrections)
     }
 
     /// One LAUNCH_UPDATE, again until all of it is done: the kernel returns early with its progress. `given`
-    /// is what a CPUID page holds, which comes back corrected if it is refused.
+    /// is what a CPUID page holds. If it is refused, it comes back as the firmware would have it, and is given
+    /// once more like that: KVM offers guests features that the kernel makes up (VERW_CLEAR in leaf 0x80000021
+    /// is one), and which of them a firmware takes is nowhere to be read beforehand.
     fn update(
         &self,
         label: &str,
@@ -146,7 +150,7 @@ impl<'a> SnpLaunch<'a> {
         page_type: PageType,
         given: &[u8; 4096],
         bytes: &mut [u8],
-    ) -> Result<(), LaunchError> {
+    ) -> Result<Vec<CpuidDifference>, LaunchError> {
         let mut update = LaunchUpdate {
             gfn_start: gpa / PageRun::PAGE_SIZE as u64,
             uaddr: bytes.as_mut_ptr() as u64,
@@ -155,6 +159,7 @@ impl<'a> SnpLaunch<'a> {
             ..LaunchUpdate::default()
         };
         let mut idle = 0;
+        let mut corrections = Vec::new();
         while update.len != 0 {
             let asked = update.len;
             let at = update.gfn_start * PageRun::PAGE_SIZE as u64;
@@ -182,12 +187,15 @@ impl<'a> SnpLaunch<'a> {
                 Err(LaunchError::Command { code: FirmwareCode::INVALID_PARAM, .. })
                     if page_type == PageType::CPUID =>
                 {
-                    return Err(refused_cpuid(given, bytes));
+                    let differences = refused_in(given, bytes);
+                    // Without a correction, or with one that is refused too, there is nothing left to try.
+                    ensure!(corrections.is_empty() && !differences.is_empty(), CpuidSnafu { differences });
+                    corrections = differences;
                 }
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        Ok(corrections)
     }
 
     /// LAUNCH_FINISH: the kernel measures every vCPU's state, the firmware closes the digest and compares it
@@ -224,9 +232,8 @@ impl<'a> SnpLaunch<'a> {
     }
 }
 
-fn refused_cpuid(given: &[u8; 4096], corrected: &[u8]) -> LaunchError {
-    let corrected = corrected.first_chunk().unwrap_or(given);
-    LaunchError::Cpuid { differences: cpuid_diff::differences(given, corrected) }
+fn refused_in(given: &[u8; 4096], corrected: &[u8]) -> Vec<CpuidDifference> {
+    cpuid_diff::differences(given, corrected.first_chunk().unwrap_or(given))
 }
 
 /// The page type of LAUNCH_UPDATE for a kind of page; none for pages that are not launched.

@@ -13,5 +13,6 @@ mod refusal;
 pub mod termination;
 
 pub use cpuid_diff::CpuidDifference;
+pub(crate) use cpuid_diff::lines as cpuid_lines;
 pub use cpuid_page::{TooManyLeaves, cpuid_page};
 pub use launch::{LaunchError, SevIoctl, SnpLaunch};
