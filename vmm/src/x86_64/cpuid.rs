@@ -23,8 +23,9 @@ pub(crate) fn vcpu_cpuid(supported: &CpuId, id: u32, count: u32) -> Result<CpuId
                 e.ecx |= TSC_DEADLINE | HYPERVISOR;
                 e.edx = if count > 1 { e.edx | HTT } else { e.edx & !HTT };
             }
-            // Cores sharing each cache level (Intel leaf 4, AMD 0x8000001d): none but this one.
-            0x4 => e.eax = (e.eax & 0x0000_3fff) | (count.min(64) - 1) << 26,
+            // Cores sharing each cache level (Intel leaf 4, AMD 0x8000001d): none but this one. AMD's processors
+            // have an empty leaf 4, which has to stay so: their SNP firmware checks it.
+            0x4 if e.eax & 0x1f != 0 => e.eax = (e.eax & 0x0000_3fff) | (count.min(64) - 1) << 26,
             0x8000_001d => e.eax &= 0x0000_3fff,
             0x8000_0008 => e.ecx = id_bits << 12 | (count - 1),
             0x8000_001e => (e.eax, e.ebx, e.ecx) = (id, id, 0),
@@ -75,6 +76,14 @@ mod tests {
         let single = vcpu_cpuid(&supported, 0, 1).unwrap();
         assert_eq!(leaf(&single, 1, 0).edx & HTT, 0);
         assert_eq!(leaf(&single, 0xb, 1).eax, 0);
+    }
+
+    #[test]
+    fn caches_are_described_where_there_are_any() {
+        let cache = |index, eax| kvm_cpuid_entry2 { function: 4, index, eax, ..Default::default() };
+        let supported = CpuId::from_entries(&[cache(0, 0x0000_0121), cache(1, 0)]).unwrap();
+        let table = vcpu_cpuid(&supported, 0, 4).unwrap();
+        assert_eq!((leaf(&table, 4, 0).eax, leaf(&table, 4, 1).eax), (3 << 26 | 0x121, 0));
     }
 
     #[test]
