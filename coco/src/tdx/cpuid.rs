@@ -109,8 +109,8 @@ fn configured(mask: &kvm_cpuid_entry2, supplied: &[kvm_cpuid_entry2]) -> Option<
 
 /// The table for `KVM_SET_CPUID2` of a TD's vCPU, so that KVM believes what the guest sees: leaves as the
 /// TDX module shows them (`seen`, from `KVM_TDX_GET_CPUID`), and of those `supplied` what the module leaves
-/// to KVM: the hypervisor's own, and what differs between vCPUs, which the module's view of the TD does not
-/// have.
+/// to KVM: the hypervisor's own ([`TD_KVM_FEATURES`]), and what differs between vCPUs, which the module's view
+/// of the TD does not have.
 pub fn agreed_cpuid(supplied: &[kvm_cpuid_entry2], seen: &[kvm_cpuid_entry2]) -> Vec<kvm_cpuid_entry2> {
     let same = |a: &kvm_cpuid_entry2, b: &kvm_cpuid_entry2| a.function == b.function && a.index == b.index;
     let mut table: Vec<_> = seen.iter().filter(|e| !is_topology(e.function)).copied().collect();
@@ -119,11 +119,24 @@ pub fn agreed_cpuid(supplied: &[kvm_cpuid_entry2], seen: &[kvm_cpuid_entry2]) ->
             // Initial APIC id and number of logical processors.
             Some(theirs) if ours.function == 1 => theirs.ebx = theirs.ebx & 0xffff | ours.ebx & !0xffff,
             Some(_) => {}
+            None if ours.function == KVM_FEATURES => {
+                table.push(kvm_cpuid_entry2 { eax: ours.eax & TD_KVM_FEATURES, ..*ours });
+            }
             None => table.push(*ours),
         }
     }
     table
 }
+
+/// The leaf with KVM's own features in EAX (KVM_CPUID_FEATURES in arch/x86/include/uapi/asm/kvm_para.h).
+const KVM_FEATURES: u32 = 0x4000_0001;
+
+/// KVM's features that a TD can use: no I/O delay, unhalting, TLB flushes, IPIs, polling, yielding and wide
+/// APIC ids in MSIs.
+///
+/// KVM names more, and then refuses the MSRs that switch them on (`tdx_has_emulated_msr` in
+/// arch/x86/kvm/vmx/tdx.c): a Linux guest that was told of the KVM clock would read one that nobody updates.
+const TD_KVM_FEATURES: u32 = 1 << 1 | 1 << 7 | 1 << 9 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 15;
 
 fn is_topology(function: u32) -> bool {
     matches!(function, 0xb | 0x1f)
@@ -234,5 +247,14 @@ mod tests {
         assert_eq!((at(0xb, 0), at(0xb, 1), at(0x1f, 0)), ([1, 2, 3, 3], [4, 4, 4, 3], [5, 5, 5, 3]));
         assert_eq!((at(0x21, 0), at(0x4000_0000, 0)), ([7; 4], [9; 4]));
         assert_eq!(table.len(), 7);
+    }
+
+    #[test]
+    fn a_td_is_not_told_of_what_kvm_refuses_it() {
+        // Clock (0, 3, 24), page faults (4, 10, 14), steal time (5), ends of interrupts (6); KVM names them all.
+        let supplied = [leaf(KVM_FEATURES, 0, [0x0100_feff, 0, 0, 1])];
+        let table = agreed_cpuid(&supplied, &[leaf(1, 0, [0; 4])]);
+        let features = table.iter().find(|e| e.function == KVM_FEATURES).unwrap();
+        assert_eq!((features.eax, features.edx), (0xba82, 1));
     }
 }
