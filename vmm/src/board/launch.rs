@@ -83,9 +83,11 @@ impl Launch {
         ensure!(version == 12, VersionSnafu { version });
         let supported = kernel.supported_cpuid();
         let mut supported = supported.context(KernelSnafu { step: "KVM_GET_SUPPORTED_CPUID" })?;
-        // The CPU that is measured, in RDX, is the CPU that the guest is told of.
-        if let (PlatformKind::Snp, Some(first)) = (kind, plan.vcpus.first()) {
-            set_signature(&mut supported, u32::try_from(first.rdx).unwrap_or(0));
+        // The CPU that is measured, in RDX, is the CPU that the guest is told of. Where RDX holds none (payloads,
+        // IGVM files), it is the host's: there is no family 0.
+        let measured = plan.vcpus.first().and_then(|first| u32::try_from(first.rdx).ok());
+        if let (PlatformKind::Snp, Some(signature @ 1..)) = (kind, measured) {
+            set_signature(&mut supported, signature);
         }
         // A plan has at most 254 vCPUs.
         let count = plan.vcpus.len() as u32;

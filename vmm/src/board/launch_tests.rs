@@ -237,15 +237,21 @@ fn a_trace_shows_no_page() {
     assert!(!text.contains("secret in guest") && !text.contains(&hex::encode(&secret[..16])));
 }
 
-/// coco.md 4.5: RDX is measured, and leaf 1 says the same.
+/// coco.md 4.5: RDX is measured, and leaf 1 says the same. Where RDX holds no processor, leaf 1 has the host's.
 #[test]
 fn an_snp_guest_is_told_of_the_cpu_that_it_measures_as() {
-    let (trace, _) = launched(&plan(PlatformKind::Snp, 2), options(PlatformKind::Snp));
-    let tables: Vec<_> = trace.iter().filter(|line| line["ioctl"] == "KVM_SET_CPUID2").collect();
-    assert_eq!(tables.len(), 2);
-    for table in tables {
-        let entries = table["args"]["entries"].as_array().unwrap();
-        let mut leaf_1 = entries.iter().filter(|e| e.as_str().unwrap().starts_with("function=0x1 "));
-        assert!(leaf_1.next().unwrap().as_str().unwrap().contains("eax=0x00a00f11"));
+    let (genoa, of_the_dry_host) = (0x00a1_0f11u32, 0x00a0_0f11);
+    for (rdx, told) in [(genoa, genoa), (0, of_the_dry_host)] {
+        let mut plan = plan(PlatformKind::Snp, 2);
+        plan.vcpus.iter_mut().for_each(|vcpu| vcpu.rdx = u64::from(rdx));
+        let (trace, _) = launched(&plan, options(PlatformKind::Snp));
+        let tables: Vec<_> = trace.iter().filter(|line| line["ioctl"] == "KVM_SET_CPUID2").collect();
+        assert_eq!(tables.len(), 2);
+        for table in tables {
+            let entries = table["args"]["entries"].as_array().unwrap();
+            let mut leaf_1 = entries.iter().filter(|e| e.as_str().unwrap().starts_with("function=0x1 "));
+            let leaf_1 = leaf_1.next().unwrap().as_str().unwrap();
+            assert!(leaf_1.contains(&format!("eax={told:#010x}")), "{leaf_1}");
+        }
     }
 }
