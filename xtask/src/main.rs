@@ -29,6 +29,7 @@ Options of `rig`:
   --mem MIB            memory (4096)
   --smp N              processors (2)
   --timeout SECONDS    then the status is 124 (300); it is 125 when the rig's host died
+  --silence SECONDS    how long CMD may print nothing; then the status is 123 (as long as it likes)
   --dir DIR            the one directory that CMD may write to (the current one)
   --env NAME=VALUE     added to CMD's environment; may be repeated
   -v                   show QEMU's command line and the console

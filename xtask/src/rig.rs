@@ -21,6 +21,7 @@ fn parse(args: Vec<String>) -> Result<(Options, RunSpec), Error> {
             "--mem" => spec.mem = number(&name, &value()?)?,
             "--smp" => spec.smp = number(&name, &value()?)?,
             "--timeout" => spec.timeout = Duration::from_secs(number(&name, &value()?)?),
+            "--silence" => spec.silence = Some(Duration::from_secs(number(&name, &value()?)?)),
             "--dir" => spec.rw_dir = Some(directory(&value()?)?),
             "--env" => {
                 let pair = value()?;

@@ -21,6 +21,9 @@ use std::{
 /// Tests with this in their name need VMs with private memory: KVM_SW_PROTECTED_VM, or the hardware.
 const NEEDS_PRIVATE_MEMORY: &str = "protected";
 const MACHINE_LIMIT: Duration = Duration::from_secs(40 * 60);
+/// Each test prints a line as it ends, and none takes a minute in the rig: where nothing comes for so long, the emulated
+/// host stands still.
+const SILENCE_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 pub(crate) fn run(args: &[String]) -> Status {
     let filter = args.first().map(String::as_str);
@@ -154,10 +157,14 @@ impl Tests {
         spec.rw_dir = None;
         spec.env.clone_from(&machine.env);
         spec.timeout = MACHINE_LIMIT;
+        spec.silence = Some(SILENCE_LIMIT);
         let mut output = Counter::new(io::stdout());
         let options = Options { kernel, ..Options::default() };
         match Rig::prepare(&options).and_then(|rig| rig.run(&spec, &mut output)) {
-            Ok(outcome) => self.row(what, output.count.with_status(outcome.status == 0), began),
+            Ok(outcome) => {
+                self.notes.extend(summary::cut_short(&outcome, &spec).map(|why| format!("{what}: {why}")));
+                self.row(what, output.count.with_status(outcome.status == 0), began)
+            }
             Err(error) => self.broken(what, &error),
         }
     }

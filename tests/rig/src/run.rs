@@ -5,6 +5,7 @@ use crate::{
     error::{Error, FileContext, Result},
     exec,
     file_server::FileServer,
+    follow::{End, Limits, follow},
     host_kernel::HostKernel,
     l1,
     scratch::Scratch,
@@ -14,14 +15,14 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
-    io::{Read, Write},
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
-    thread,
     time::{Duration, Instant},
 };
 
+/// The status of a command that printed nothing for longer than it may.
+pub const SILENT: i32 = 123;
 /// The status of a command that did not end in time.
 pub const TIMEOUT: i32 = 124;
 /// The status when the rig's host died before the command ended.
@@ -44,6 +45,8 @@ pub struct RunSpec {
     pub smp: u32,
     /// How long it may take.
     pub timeout: Duration,
+    /// How long it may print nothing, from the start of the rig on: a host that stands still never says so.
+    pub silence: Option<Duration>,
     /// Show QEMU's command line and the console.
     pub verbose: bool,
 }
@@ -62,6 +65,7 @@ impl RunSpec {
             mem: 4096,
             smp: 2,
             timeout,
+            silence: None,
             verbose: false,
         }
     }
@@ -78,8 +82,10 @@ impl RunSpec {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The command's exit status, or [`TIMEOUT`], or [`DIED`].
+    /// The command's exit status, or [`SILENT`], or [`TIMEOUT`], or [`DIED`].
     pub status: i32,
+    /// The last line that the command printed, ended or not.
+    pub last_line: String,
     /// From the start of the rig to its end.
     pub elapsed: Duration,
     /// What the rig's host wrote to its console.
@@ -118,7 +124,8 @@ pub(crate) fn run(
             "delete the cache directory and run again",
         )
     })?;
-    let ended_in_time = follow(Reaped(child), began + spec.timeout, output);
+    let limits = Limits { began, whole: spec.timeout, silence: spec.silence };
+    let (end, last_line) = follow(Reaped(child), limits, output);
 
     let text = |path: &Path| {
         fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
@@ -127,9 +134,9 @@ pub(crate) fn run(
     if spec.verbose {
         eprint!("{console}");
     }
-    let status = match text(&scratch.path("status")).trim().parse() {
-        Ok(status) => status,
-        Err(_) if ended_in_time => {
+    let status = match (text(&scratch.path("status")).trim().parse(), end) {
+        (Ok(status), _) => status,
+        (Err(_), End::Itself) => {
             eprintln!("rig: its host died before the command ended; end of the console, and QEMU's errors:");
             eprintln!("{}", exec::last_lines(&console, 30));
             let errors = text(&errors);
@@ -139,16 +146,30 @@ pub(crate) fn run(
                 .for_each(|line| eprintln!("{line}"));
             DIED
         }
-        Err(_) => {
+        (Err(_), End::Silent) => {
+            let seconds = spec.silence.unwrap_or_default().as_secs();
             eprintln!(
-                "rig: the command did not end within {} s; end of the console:",
+                "\nrig: ended, because the command printed nothing for {seconds} s: it, or the rig's host, hangs"
+            );
+            eprintln!("rig: the last line that it printed: {}", named(&last_line));
+            eprintln!("rig: end of the console:\n{}", exec::last_lines(&console, 15));
+            SILENT
+        }
+        (Err(_), End::Late) => {
+            eprintln!(
+                "\nrig: ended, because the command did not end within {} s; allow it more where it needs more",
                 spec.timeout.as_secs()
             );
-            eprintln!("{}", exec::last_lines(&console, 15));
+            eprintln!("rig: the last line that it printed: {}", named(&last_line));
+            eprintln!("rig: end of the console:\n{}", exec::last_lines(&console, 15));
             TIMEOUT
         }
     };
-    Ok(Outcome { status, elapsed: began.elapsed(), console })
+    Ok(Outcome { status, last_line, elapsed: began.elapsed(), console })
+}
+
+fn named(line: &str) -> &str {
+    if line.is_empty() { "(none)" } else { line }
 }
 
 /// The machine: a q35 with an emulated AMD processor that has SVM and nested paging.
@@ -189,31 +210,4 @@ fn qemu(tools: &Tools, kernel: &HostKernel, spec: &RunSpec, scratch: &Scratch) -
     qemu.arg("-chardev").arg(in_scratch("file,id=status,path=", "status"));
     qemu.args(["-device", "virtserialport,chardev=status,name=status"]);
     qemu
-}
-
-/// Copies QEMU's output until it ends; false if it had to be killed at the deadline.
-fn follow(mut qemu: Reaped, deadline: Instant, output: &mut (dyn Write + Send)) -> bool {
-    // Held open to the end: at end of file QEMU closes the port, and the guest blocks.
-    let _stdin = qemu.0.stdin.take();
-    let mut stdout = qemu.0.stdout.take();
-    let (ended, wait) = mpsc::channel();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut buffer = [0; 16384];
-            while let Some(count) =
-                stdout.as_mut().and_then(|pipe| pipe.read(&mut buffer).ok()).filter(|count| *count > 0)
-            {
-                // A reader who has gone away does not end the run.
-                let _ = output.write_all(&buffer[..count]).and_then(|()| output.flush());
-            }
-            let _ = ended.send(());
-        });
-        let in_time = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            != Err(RecvTimeoutError::Timeout);
-        if !in_time {
-            let _ = qemu.0.kill();
-        }
-        let _ = qemu.0.wait();
-        in_time
-    })
 }
