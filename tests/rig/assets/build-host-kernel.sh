@@ -15,9 +15,11 @@ trap 'trap - EXIT; exit 1' INT TERM HUP
 if [ $# -gt 0 ]; then
     echo "installing $*"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq install -y --no-install-recommends "$@" || {
+    # Others may be installing too.
+    set -- -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@"
+    apt-get "$@" || {
         apt-get -qq update
-        apt-get -qq install -y --no-install-recommends "$@"
+        apt-get "$@"
     }
 fi
 mkdir -p "$work/src" "$work/result"

@@ -4,14 +4,13 @@
 use crate::{
     cache::Cache,
     error::{Error, FileContext, Result},
-    exec,
+    exec, packages,
 };
 use std::{env, fs, path::Path, path::PathBuf, process::Command};
 
 /// The keys which the archive is signed with.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const ONLINE: &str =
-    "check that this machine reaches the Debian archive (CLOISTER_DEBIAN_MIRROR names another mirror)";
+const ONLINE: &str = "check this machine's clock, and that it reaches the Debian archive (CLOISTER_DEBIAN_MIRROR names another mirror)";
 
 /// A Debian release.
 #[derive(Clone, Copy, Debug)]
@@ -118,13 +117,10 @@ pub(crate) fn configure_for_source(cache: &Cache) -> Result<PathBuf> {
 
 /// Makes apt's directories for a release, and returns the path of the configuration that keeps to them.
 fn configure(cache: &Cache, suite: Suite, name: &str) -> Result<PathBuf> {
-    if !Path::new(KEYRING).exists() {
-        return Err(Error::new(
-            "cannot fetch Debian packages",
-            format!("{KEYRING} is not there, so their signatures cannot be checked"),
-            "install the package `debian-archive-keyring` (Debian, Ubuntu: apt-get install debian-archive-keyring)",
-        ));
-    }
+    packages::install_missing(
+        &[(KEYRING, "debian-archive-keyring")],
+        "check the signatures of Debian's packages",
+    )?;
     let root = cache.path(&format!("apt-{name}"));
     for dir in ["lists/partial", "archives/partial", "etc"] {
         let dir = root.join(dir);
