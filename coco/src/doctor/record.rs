@@ -1,6 +1,7 @@
 //! Writing a recording: what the checks read of a host, and nothing else, for a bug report or a test.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use snafu::ResultExt;
@@ -12,8 +13,9 @@ use super::report::Report;
 const KEEP: &str = ".keep";
 
 impl Host {
-    /// Writes everything that the checks read of this host into the directory `to`, which need not exist.
+    /// Writes everything that the checks read of this host into the directory `to`, which is new or empty.
     pub fn record(&self, to: &Path) -> Result<(), RecordingError> {
+        must_be_empty(to).context(WriteSnafu { path: to })?;
         // Whatever the checks read has been read after this.
         let _ = Report::of(self);
         let mut answers = self.answers().clone();
@@ -39,8 +41,17 @@ impl Host {
             }
         }
         let path = to.join(ANSWERS);
-        let text = serde_json::to_string_pretty(&answers).map_err(std::io::Error::from);
+        let text = serde_json::to_string_pretty(&answers).map_err(io::Error::from);
         write(&path, &(text.context(WriteSnafu { path: &path })? + "\n"))
+    }
+}
+
+/// Absence is not recorded: what another recording has and this host has not would be taken for this host's.
+fn must_be_empty(to: &Path) -> io::Result<()> {
+    match fs::read_dir(to) {
+        Ok(mut entries) => entries.next().map_or(Ok(()), |_| Err(ErrorKind::DirectoryNotEmpty.into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -193,6 +193,28 @@ fn reports_of_all_recordings_are_sound_and_survive_recording() {
 }
 
 #[test]
+fn a_recording_is_of_one_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let (snp, none) = ("genoa-snp", "no-kvm");
+    Host::recorded(&tree(snp)).unwrap().record(dir.path()).unwrap();
+    let again = Host::recorded(&tree(none)).unwrap().record(dir.path());
+    assert!(again.unwrap_err().to_string().contains("not empty"));
+    assert_eq!(Report::of(&Host::recorded(dir.path()).unwrap()).verdict(Snp), Verdict::Can);
+}
+
+#[test]
+fn what_an_old_kernel_lacks_is_not_blamed_on_a_new_one() {
+    let mut host = Host::recorded(&tree("genoa-snp")).unwrap();
+    let Answer::Value(kvm) = &mut host.answers.kvm else { panic!("no KVM in the recording") };
+    for vm in kvm.vms.values_mut() {
+        let Answer::Value(values) = vm else { continue };
+        values.insert("pre_fault_memory".into(), 0);
+    }
+    let remedy = Report::of(&host).finding("kvm.pre-fault").unwrap().remedy.clone().unwrap();
+    assert!(remedy.contains("6.10") && remedy.contains("nested paging"), "{remedy}");
+}
+
+#[test]
 fn synthesised_recordings_say_so() {
     for name in trees() {
         let host = Host::recorded(&tree(&name)).unwrap();

@@ -109,6 +109,9 @@ const MAP_GPA_RANGE: u32 = 12;
 /// KVM_MEMORY_ATTRIBUTE_PRIVATE is bit 3.
 const PRIVATE_ATTRIBUTE: u32 = 3;
 const KERNEL: &str = "use a newer kernel";
+/// The capability is there where KVM uses nested paging (`tdp_enabled`, arch/x86/kvm/x86.c).
+const FOR_PREFAULT: &str =
+    "use a kernel of 6.10 or later, with nested paging (kvm_amd.npt=1, kvm_intel.ept=1)";
 const BUILT_FOR: &str = "use a kernel of 6.8 or later built with CONFIG_KVM_AMD_SEV, CONFIG_KVM_INTEL_TDX or \
     CONFIG_KVM_SW_PROTECTED_VM";
 
@@ -197,17 +200,17 @@ fn capabilities(kvm: &answer::Kvm) -> Vec<Finding> {
         decide(&ATTRIBUTES, "memory_attributes", |v| bit_of(v, PRIVATE_ATTRIBUTE)),
         decide(&HYPERCALL, "exit_hypercall", |v| bit_of(v, MAP_GPA_RANGE)),
     ];
-    let advise = |subject: &Subject, name: &str, value: i32, good: bool| {
+    let advise = |subject: &Subject, name: &str, value: i32, good: bool, remedy: &str| {
         if good {
             subject.ok(ask(name), shown(value))
         } else {
-            subject.note(ask(name), shown(value), Some(KERNEL))
+            subject.note(ask(name), shown(value), Some(remedy))
         }
     };
     let prefault = best("pre_fault_memory");
-    findings.push(advise(&PREFAULT, "pre_fault_memory", prefault, prefault > 0));
+    findings.push(advise(&PREFAULT, "pre_fault_memory", prefault, prefault > 0, FOR_PREFAULT));
     let flags = of("default", "guest_memfd_flags");
-    findings.push(advise(&PLAIN_MEMFD, "guest_memfd_flags", flags, flags & 3 == 3));
+    findings.push(advise(&PLAIN_MEMFD, "guest_memfd_flags", flags, flags & 3 == 3, KERNEL));
     let size = format!("{} vCPUs", system("max_vcpus"));
     findings.push(WIDTH.ok(ask("max_vcpus"), size));
     findings
