@@ -33,12 +33,13 @@ pub(crate) fn command_line() -> String {
 
 /// Processors of the host on which no command runs, the first ones.
 ///
-/// Whenever an emulated processor loads FPU state (FXRSTOR, XRSTOR) in which no exception is pending, QEMU (10.0 to
-/// 11.1 at least, `cpu_clear_ignne` in target/i386) clears a flag of the *first* processor's `hflags2`: read, changed
-/// and written back by the thread of another processor, without a lock. There are also the flags that say whether that
-/// processor runs a guest, under nested paging and with interrupts on. Where it enters or leaves a guest at that moment,
-/// what it wrote is undone, and it goes on half as host and half as guest: guests and host crash at random. A first
-/// processor that runs no guests has nothing to lose.
+/// They keep a bug of QEMU's (10.0 to 11.1 at least) from doing harm. Whenever any emulated processor loads FPU state
+/// (FXRSTOR, XRSTOR) in which no exception is pending, its thread clears HF2_IGNNE in the `hflags2` of the *first*
+/// processor: `cpu_clear_ignne` in target/i386 reads the word, changes it and writes it back, without a lock. The same
+/// word says whether the first processor runs a guest, and whether under nested paging and with interrupts on. Where the
+/// first processor enters or leaves a guest between that read and that write, its own change of the word is lost, and it
+/// goes on half as host and half as guest: guests and host crash at random. A first processor that never runs a guest
+/// has nothing to lose.
 pub(crate) const RESERVED_PROCESSORS: u32 = 1;
 
 /// Modules that the host needs where its kernel has them as modules.
