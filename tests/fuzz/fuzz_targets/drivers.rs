@@ -71,9 +71,10 @@ fuzz_target!(|data: &[u8]| {
     }
     let firmware = Firmware::parse(image(&packed)).unwrap();
     let acpi = [("etc/table-loader".to_owned(), Digest384::ZERO)];
+    let ram = [MemoryRange::new(0, 64 << 20)];
     let boot = TdBoot {
         firmware: &firmware,
-        ram: &[MemoryRange::new(0, 64 << 20)],
+        ram: Some(&ram),
         fw_cfg: Some(&[]),
         acpi: Some(&acpi),
         kernel: Some(TdKernel {

@@ -64,8 +64,13 @@ fn rtmrs(firmware: &Firmware, memory: u64, acpi: [&str; 3]) -> [Rtmr; 4] {
         names.iter().zip(acpi).map(|(name, hash)| ((*name).to_owned(), digest(hash))).collect();
     let kernel = TdKernel { image: Digest384::ZERO, initrd: None, cmdline: String::new(), options: None };
     let ram = q35(memory);
-    let boot =
-        TdBoot { firmware, ram: &ram, fw_cfg: Some(&[]), acpi: Some(acpi.as_slice()), kernel: Some(kernel) };
+    let boot = TdBoot {
+        firmware,
+        ram: Some(&ram),
+        fw_cfg: Some(&[]),
+        acpi: Some(acpi.as_slice()),
+        kernel: Some(kernel),
+    };
     predict_rtmrs(&boot).unwrap()
 }
 

@@ -6,7 +6,7 @@ use super::variables::{is_secure, secure_boot_variables};
 use crate::measure::Digest384;
 use crate::ovmf::Firmware;
 use crate::plan::MemoryRange;
-use crate::tdvf::{END_HOB_LEN, Tdvf, TdvfError, td_hob};
+use crate::tdvf::{END_HOB_LEN, Tdvf, TdvfError, TdvfSection, td_hob};
 
 /// How the firmware tells a kernel about its initrd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,8 +36,8 @@ pub struct TdKernel {
 pub struct TdBoot<'a> {
     /// The firmware.
     pub firmware: &'a Firmware,
-    /// The guest's RAM, ascending.
-    pub ram: &'a [MemoryRange],
+    /// The guest's RAM, ascending. `None` if it is not known.
+    pub ram: Option<&'a [MemoryRange]>,
     /// Files that the board offers through fw_cfg, those with ACPI tables left out. Newer firmware measures
     /// some of them. `None` if they are not known.
     pub fw_cfg: Option<&'a [(String, Vec<u8>)]>,
@@ -52,6 +52,7 @@ const FROM_STORE: &str = "the variables are those of the configuration firmware 
 const ONE_BOOT: &str = "the kernel is the first program that the firmware starts, and leaves boot services";
 const NOTHING_ELSE: &str =
     "no boot option is made before the kernel is started but that of the setup program";
+const ACCEPTED: &str = "Secure Boot accepts the kernel";
 const NO_CODE: &str = "the firmware measures as edk2 does: its drivers cannot be unpacked";
 
 /// A number of fw_cfg, not a file, that newer firmware measures too: 0 here, no menu (QEMU's
@@ -71,13 +72,15 @@ const FW_CFG_AFTER: [(&str, usize); 4] = [
 pub fn predict_rtmrs(boot: &TdBoot<'_>) -> Result<[Rtmr; 4], TdvfError> {
     let Some(tdvf) = Tdvf::parse(boot.firmware)? else { return crate::tdvf::NotForTdxSnafu.fail() };
     let habits = Habits::read(boot.firmware.bytes());
-    let hob = td_hob(&tdvf, boot.ram)?;
+    let hob = boot.ram.map(|ram| td_hob(&tdvf, ram)).transpose()?;
     let mut firmware = Rtmr::new();
-    if let Err(unknown) = firmware_events(&mut firmware, boot, &tdvf, &hob, habits.as_ref()) {
+    if let Err(unknown) = firmware_events(&mut firmware, boot, &tdvf, hob.as_deref(), habits.as_ref()) {
         firmware.unknown.push(unknown);
     }
     let kernel = boot.kernel.as_ref();
-    let [programs, handed] = [program_events, kernel_events].map(|events| events(kernel, habits.as_ref()));
+    let accepted = has_secure_boot(boot.firmware, &tdvf, habits.as_ref()).then_some(ACCEPTED);
+    let [programs, handed] =
+        [program_events, kernel_events].map(|events| events(kernel, habits.as_ref(), accepted));
     Ok([firmware, programs, handed, Rtmr::new()])
 }
 
@@ -86,18 +89,33 @@ fn firmware_events(
     rtmr: &mut Rtmr,
     boot: &TdBoot<'_>,
     tdvf: &Tdvf,
-    hob: &[u8],
+    hob: Option<&[u8]>,
     habits: Option<&Habits>,
 ) -> Result<(), String> {
+    let hob =
+        hob.ok_or("anything: it starts with the hand-off blocks, and the guest's memory is not known here")?;
     let measured = hob.get(..hob.len().saturating_sub(END_HOB_LEN)).unwrap_or_default();
     rtmr.measure("hand-off blocks (TD HOB)", measured, None);
     let cfv =
         tdvf.configuration().ok_or("everything else: the image has no configuration firmware volume")?;
-    let start = cfv.data_offset as usize;
-    let end = start.saturating_add(cfv.data_size as usize);
-    let volume = boot.firmware.bytes().get(start..end).unwrap_or_default();
+    let volume = bytes(boot.firmware, cfv);
     rtmr.measure("configuration firmware volume", volume, None);
     driver_events(rtmr, boot, volume, habits)
+}
+
+fn bytes<'a>(firmware: &'a Firmware, section: &TdvfSection) -> &'a [u8] {
+    let start = section.data_offset as usize;
+    let end = start.saturating_add(section.data_size as usize);
+    firmware.bytes().get(start..end).unwrap_or_default()
+}
+
+/// Whether the firmware starts no kernel but one that its variables accept.
+fn has_secure_boot(firmware: &Firmware, tdvf: &Tdvf, habits: Option<&Habits>) -> bool {
+    let variables = tdvf
+        .configuration()
+        .zip(habits)
+        .and_then(|(cfv, habits)| secure_boot_variables(bytes(firmware, cfv), habits.secure_boot));
+    variables.is_some_and(|variables| is_secure(&variables))
 }
 
 /// What the drivers measure.
@@ -170,13 +188,17 @@ fn assumption(habits: Option<&Habits>, otherwise: Option<&'static str>) -> Optio
 }
 
 /// RTMR1: programs that the firmware starts.
-fn program_events(kernel: Option<&TdKernel>, habits: Option<&Habits>) -> Rtmr {
+fn program_events(
+    kernel: Option<&TdKernel>,
+    habits: Option<&Habits>,
+    accepted: Option<&'static str>,
+) -> Rtmr {
     let mut rtmr = Rtmr::new();
     let Some(kernel) = kernel else {
         rtmr.unknown.push("boot loader or kernel: the firmware takes it from a disk".into());
         return rtmr;
     };
-    let (Some(image), Some(rest)) = (assumption(habits, None), assumption(habits, Some(ONE_BOOT))) else {
+    let (Some(image), Some(rest)) = (assumption(habits, accepted), assumption(habits, Some(ONE_BOOT))) else {
         rtmr.unknown.push("kernel: no driver is known in the firmware that measures".into());
         return rtmr;
     };
@@ -189,13 +211,13 @@ fn program_events(kernel: Option<&TdKernel>, habits: Option<&Habits>) -> Rtmr {
 }
 
 /// RTMR2: what the kernel's EFI stub measures.
-fn kernel_events(kernel: Option<&TdKernel>, habits: Option<&Habits>) -> Rtmr {
+fn kernel_events(kernel: Option<&TdKernel>, habits: Option<&Habits>, accepted: Option<&'static str>) -> Rtmr {
     let mut rtmr = Rtmr::new();
     let Some(kernel) = kernel else {
         rtmr.unknown.push("command line and initrd: the boot loader on the disk hands them over".into());
         return rtmr;
     };
-    let Some(basis) = assumption(habits, None) else {
+    let Some(basis) = assumption(habits, accepted) else {
         rtmr.unknown.push("command line and initrd: no driver is known in the firmware that measures".into());
         return rtmr;
     };

@@ -224,8 +224,14 @@ fn rtmrs(files: &[(Guid, Vec<u8>)], variables: &[u8], fw_cfg: &[(String, Vec<u8>
     let firmware = image(files, variables).build();
     let acpi = [("etc/table-loader".to_owned(), Digest384([9; 48]))];
     let kernel = Some(kernel());
-    predict_rtmrs(&TdBoot { firmware: &firmware, ram: &RAM, fw_cfg: Some(fw_cfg), acpi: Some(&acpi), kernel })
-        .unwrap()
+    predict_rtmrs(&TdBoot {
+        firmware: &firmware,
+        ram: Some(&RAM),
+        fw_cfg: Some(fw_cfg),
+        acpi: Some(&acpi),
+        kernel,
+    })
+    .unwrap()
 }
 
 fn names(rtmr: &Rtmr) -> Vec<&str> {
@@ -327,6 +333,13 @@ fn what_is_not_certain_is_not_predicted() {
     let secure = drivers(&[&wide("certdb")]);
     assert_eq!(end(&secure, &keys), told("etc/table-loader", "the key that the kernel is accepted with"));
     assert_eq!(rtmrs(&secure, &plain, &[])[0].events[2].digest, sha384(&variable_off()));
+    // A kernel that is refused leaves nothing behind.
+    let basis = |variables: &[u8]| {
+        let [_, rtmr1, rtmr2, _] = rtmrs(&secure, variables, &[]);
+        [rtmr1.events[0].assumption, rtmr2.events[0].assumption, rtmr2.events[1].assumption]
+    };
+    assert_eq!(basis(&keys), [Some("Secure Boot accepts the kernel"); 3]);
+    assert_eq!(basis(&plain), [None; 3]);
 }
 
 /// `SecureBoot` of a firmware that has it, without keys.
@@ -337,10 +350,17 @@ fn variable_off() -> Vec<u8> {
 #[test]
 fn a_disk_or_unknown_tables_end_what_is_known() {
     let firmware = image(&drivers(&[]), &volume(&[])).build();
-    let boot =
-        TdBoot { firmware: &firmware, ram: &RAM, fw_cfg: Some(&[]), acpi: None, kernel: Some(kernel()) };
+    let boot = TdBoot {
+        firmware: &firmware,
+        ram: Some(&RAM),
+        fw_cfg: Some(&[]),
+        acpi: None,
+        kernel: Some(kernel()),
+    };
     let [rtmr0, ..] = predict_rtmrs(&boot).unwrap();
     assert!(rtmr0.unknown[0].starts_with("ACPI") && names(&rtmr0).len() == 8);
+    let [rtmr0, ..] = predict_rtmrs(&TdBoot { ram: None, ..boot.clone() }).unwrap();
+    assert!(rtmr0.unknown[0].starts_with("anything") && rtmr0.events.is_empty());
     let acpi = [("etc/table-loader".to_owned(), Digest384([9; 48]))];
     let disk = predict_rtmrs(&TdBoot { acpi: Some(&acpi), kernel: None, ..boot }).unwrap();
     assert_eq!(disk.each_ref().map(Rtmr::is_complete), [false, false, false, true]);
@@ -359,7 +379,7 @@ fn programs_and_what_they_are_told() {
     let firmware = image(&drivers(&[]), &volume(&[])).build();
     let told = |kernel: TdKernel| {
         let kernel = Some(kernel);
-        let boot = TdBoot { firmware: &firmware, ram: &RAM, fw_cfg: Some(&[]), acpi: None, kernel };
+        let boot = TdBoot { firmware: &firmware, ram: Some(&RAM), fw_cfg: Some(&[]), acpi: None, kernel };
         let [_, _, rtmr2, _] = predict_rtmrs(&boot).unwrap();
         rtmr2.events.iter().map(|e| (e.what.clone(), e.digest)).collect::<Vec<_>>()
     };
@@ -379,8 +399,13 @@ fn drivers_that_cannot_be_read() {
         (sections[0].0, sections[1].0) = (0x2000, 0x1000);
         let image = FirmwareBuilder::new(4).tdvf(&sections).put(0x1000, &volume(&[]));
         let firmware = image.put(0x3000, packed).build();
-        let boot =
-            TdBoot { firmware: &firmware, ram: &RAM, fw_cfg: Some(&[]), acpi: None, kernel: Some(kernel()) };
+        let boot = TdBoot {
+            firmware: &firmware,
+            ram: Some(&RAM),
+            fw_cfg: Some(&[]),
+            acpi: None,
+            kernel: Some(kernel()),
+        };
         predict_rtmrs(&boot).unwrap()
     };
     assert_eq!(with(&good)[0].events.len(), 8);

@@ -29,20 +29,22 @@ pub(super) struct Board {
     pub(super) disks: bool,
 }
 
-/// Predicts the registers of a guest with this memory and, if it is known, this board.
+/// Predicts the registers of a guest with this memory and this board, if they are known.
 pub(super) fn predict(
     path: &Path,
     firmware: &Firmware,
-    layout: &GuestLayout,
+    layout: Option<&GuestLayout>,
     board: Option<Board>,
     handed: &KernelArgs,
     options: Option<LoadOptions>,
 ) -> Result<[Rtmr; 4], Refusal> {
     let kernel = handed.kernel.as_deref().map(|path| kernel(path, handed, options)).transpose()?;
-    let acpi = board.map(|board| tables(board, layout)).transpose()?;
-    // Disks have a place in the order of booting, which depends on the slots that they get.
-    let fw_cfg = if board.is_some_and(|b| b.disks) { None } else { Some(&[][..]) };
-    let boot = TdBoot { firmware, ram: &layout.ram, fw_cfg, acpi: acpi.as_deref(), kernel };
+    let acpi = board.zip(layout).map(|(board, layout)| tables(board, layout)).transpose()?;
+    // A board that is not known may offer anything. Disks have a place in the order of booting, which depends on
+    // the slots that they get.
+    let fw_cfg = board.filter(|board| !board.disks).map(|_| &[][..]);
+    let ram = layout.map(|layout| layout.ram.as_slice());
+    let boot = TdBoot { firmware, ram, fw_cfg, acpi: acpi.as_deref(), kernel };
     predict_rtmrs(&boot).map_err(|e| refuse(format_args!("cannot use the firmware {}", path.display()), e))
 }
 

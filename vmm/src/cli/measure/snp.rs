@@ -30,7 +30,7 @@ pub(super) struct SnpArgs {
     #[arg(long, value_name = "NUMBER", default_value = "0x1", value_parser = number)]
     guest_features: u64,
     /// Who launches the guest
-    #[arg(long, value_enum, default_value_t = Launcher::Qemu)]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Launcher::Qemu)]
     profile: Launcher,
     /// coconut-svsm binary that is launched below the firmware, and starts instead of it
     #[arg(long, value_name = "FILE", requires = "vars_size", conflicts_with_all = ["kernel", "explain", "diff"])]

@@ -186,7 +186,8 @@ fn measure(td: Td<'_>, claims: Option<TdxClaims>) -> Result<End, Refusal> {
     let rtmrs = match td.tell_rtmrs || (td.json && td.board.is_some()) {
         true => {
             let Td { board, handed, options, .. } = &td;
-            Some(rtmr::predict(&td.firmware, &firmware, &td.plan.layout, *board, handed, *options)?)
+            let layout = td.memory.is_some().then_some(&td.plan.layout);
+            Some(rtmr::predict(&td.firmware, &firmware, layout, *board, handed, *options)?)
         }
         false => None,
     };
