@@ -236,6 +236,46 @@ fn a_register_that_starts_with_the_memory_is_not_guessed() {
     assert_eq!(after(&text), after(&known));
 }
 
+/// The page of firmware with one more entry in its table: where an SVSM starts.
+fn svsm(mut image: Vec<u8>) -> Vec<u8> {
+    let footer = image.len() - 0x32;
+    let len = u16::from_le_bytes([image[footer], image[footer + 1]]);
+    let start = footer + 18 - usize::from(len);
+    let mut entry = 0x40u32.to_le_bytes().to_vec();
+    entry.extend(22u16.to_le_bytes());
+    // a789a612-0597-4c4b-a49f-cbb1fe9d1ddd
+    entry.extend(hex::decode("12a689a797054b4ca49fcbb1fe9d1ddd").unwrap());
+    image[start - 22..start].copy_from_slice(&entry);
+    image[footer..footer + 2].copy_from_slice(&(len + 22).to_le_bytes());
+    image
+}
+
+/// sev-snp-measure's published digests with an SVSM name features 0x21, and are of launches with 0x1.
+#[test]
+fn with_an_svsm_features_are_those_of_the_published_digests() {
+    let files = Files::new();
+    let firmware = fs::read(files.0.path().join("amdsev")).unwrap();
+    fs::write(files.0.path().join("svsm"), svsm(firmware)).unwrap();
+    let line = "measure snp --firmware @/amdsev --svsm @/svsm --vars-size 540672 --cpus 2 --cpu-sig 0x800f12";
+    let usual = files.run(line);
+    let other = files.run(&format!("{line} --guest-features 0x21"));
+    assert!(usual.status.success() && other.status.success());
+    assert_eq!(usual.stdout, other.stdout);
+    assert!(usual.stderr.is_empty());
+    let note = String::from_utf8(other.stderr).unwrap();
+    assert!(note.contains("0x21 are not in this digest") && note.lines().count() == 3, "{note}");
+
+    let inputs = &files.json(&format!("{line} --guest-features 0x21 --json"))["inputs"];
+    assert_eq!((&inputs["guest_features"], &inputs["vars_size"]), (&"0x1".into(), &540_672.into()));
+    assert_eq!(
+        (&inputs["svsm"]["size"], inputs["svsm"]["sha256"].as_str().unwrap().len()),
+        (&4096.into(), 64)
+    );
+    let clouds = files.run(&format!("{line} --profile GCE"));
+    assert_eq!(clouds.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&clouds.stderr).contains("only how QEMU launches one is known"));
+}
+
 #[test]
 fn mistakes_have_three_lines_and_status_2() {
     let files = Files::new();

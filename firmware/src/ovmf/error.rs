@@ -26,8 +26,11 @@ pub enum FirmwareError {
         /// The most there may be.
         max: u64,
     },
-    /// The image would begin below address 0.
-    #[snafu(display("an image of {len:#x} bytes cannot end at {end:#x}"))]
+    /// The image would begin below address 0, or within a page.
+    #[snafu(display(
+        "an image of {len:#x} bytes cannot end at {end:#x}: it needs whole pages of 4 KiB above address 0. Is the \
+         variable store above it as large as was said, in whole pages?"
+    ))]
     ImagePlace {
         /// Bytes found.
         len: u64,

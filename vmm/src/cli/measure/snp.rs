@@ -7,6 +7,7 @@ use cloister_firmware::measure::{Measurement, PlanHashes, measure_snp_hashed};
 use cloister_firmware::ovmf::Firmware;
 use cloister_firmware::plan::{FirmwareBoot, GuestLayout, Identity, Profile, Svsm, plan_firmware};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::args::{Counts, CpuArgs, ExplainArgs, KernelArgs, Launcher, number};
 use super::files::{self, Files};
@@ -26,13 +27,14 @@ pub(super) struct SnpArgs {
     cpus: Counts,
     #[command(flatten)]
     cpu: CpuArgs,
-    /// SEV features of the VMSA: bit 0 SNP (always set), bit 5 debug swap, bit 9 Secure TSC
+    /// SEV features of the VMSA: bit 0 SNP (always set), bit 5 debug swap, bit 9 Secure TSC. Always 0x1 with
+    /// --svsm
     #[arg(long, value_name = "NUMBER", default_value = "0x1", value_parser = number)]
     guest_features: u64,
     /// Who launches the guest
     #[arg(long, value_enum, ignore_case = true, default_value_t = Launcher::Qemu)]
     profile: Launcher,
-    /// coconut-svsm binary that is launched below the firmware, and starts instead of it
+    /// coconut-svsm binary that is launched below the firmware, and starts instead of it, by QEMU
     #[arg(long, value_name = "FILE", requires = "vars_size", conflicts_with_all = ["kernel", "explain", "diff"])]
     svsm: Option<PathBuf>,
     /// Bytes of the variable store between SVSM and firmware
@@ -70,10 +72,25 @@ pub(super) fn run(args: &SnpArgs) -> Result<End, Refusal> {
             format_args!("give --guest-features {:#x}", args.guest_features | 1),
         ));
     }
+    if args.svsm.is_some() && matches!(profile, Profile::Ec2 | Profile::Gce) {
+        return Err(Refusal::new(
+            format_args!("an SVSM launched by {}", profile.name()),
+            "only how QEMU launches one is known",
+            "leave --profile away, or --svsm",
+        ));
+    }
     let id = args.id.prepare(args.cpus)?;
     let files = Files::load(path, &args.handed, args.json)?;
     let svsm = args.svsm.as_deref().map(files::firmware).transpose()?;
     let measured = measure(args, path, &files, svsm.as_ref(), profile, signature)?;
+    if args.guest_features != features(args) {
+        eprintln!(
+            "cloister measure snp: guest features {:#x} are not in this digest\n  why: with an SVSM it is the one \
+             that sev-snp-measure predicts and publishes, always with {:#x}\n  do:  leave --guest-features away",
+            args.guest_features,
+            features(args)
+        );
+    }
 
     if let Some(wanted) = args.explain.wanted_snp()? {
         let inputs = explain::Inputs {
@@ -90,7 +107,7 @@ pub(super) fn run(args: &SnpArgs) -> Result<End, Refusal> {
     }
     let signed = id.map(|id| id.sign_and_write(measured.digest)).transpose()?;
     if args.json {
-        let mut report = report(args, path, &files, &measured, signature);
+        let mut report = report(args, path, &files, svsm.as_ref(), &measured, signature);
         report["id_block"] = signed.as_ref().map_or(Value::Null, id::Written::json);
         print::json(&report);
         return Ok(End::Measured);
@@ -103,6 +120,12 @@ pub(super) fn run(args: &SnpArgs) -> Result<End, Refusal> {
         signed.tell();
     }
     Ok(End::Measured)
+}
+
+/// The SEV features that are measured. With an SVSM they are those of sev-snp-measure, whose published digests
+/// say 0x21 of launches with 0x1.
+fn features(args: &SnpArgs) -> u64 {
+    if args.svsm.is_some() { 1 } else { args.guest_features }
 }
 
 /// The signature in RDX. Launchers that leave KVM's there need none.
@@ -135,7 +158,7 @@ fn measure(
         memory: GuestLayout::LOW_RAM_END,
         vcpus: args.cpus.last,
         signature,
-        identity: Identity { vmsa_features: args.guest_features & !1, ..Identity::default() },
+        identity: Identity { vmsa_features: features(args) & !1, ..Identity::default() },
     });
     let plan = plan.map_err(|e| refuse(format_args!("cannot plan {}", path.display()), e))?;
     let mut ahead = PlanHashes::default();
@@ -150,7 +173,14 @@ fn digests(cpus: Counts, measured: &Measurement) -> impl Iterator<Item = (u32, S
     stages.filter(move |(_, n)| *n >= cpus.first).map(|(s, n)| (n, s.digest_after.to_string()))
 }
 
-fn report(args: &SnpArgs, path: &Path, files: &Files, measured: &Measurement, signature: u32) -> Value {
+fn report(
+    args: &SnpArgs,
+    path: &Path,
+    files: &Files,
+    svsm: Option<&Firmware>,
+    measured: &Measurement,
+    signature: u32,
+) -> Value {
     let bytes = files.firmware.bytes().len() as u64;
     let handed = files.kernel.as_ref().zip(args.handed.kernel.as_deref());
     let profile = Profile::from(args.profile);
@@ -167,7 +197,11 @@ fn report(args: &SnpArgs, path: &Path, files: &Files, measured: &Measurement, si
             "direct_boot": handed.map(|(k, path)| print::kernel(k, path, args.handed.initrd.as_deref())),
             "cpus": args.cpus.last,
             "cpu_signature": profile.measures_model().then(|| format!("{signature:#x}")),
-            "guest_features": format!("{:#x}", args.guest_features),
+            "guest_features": format!("{:#x}", features(args)),
+            "svsm": args.svsm.as_deref().zip(svsm).map(|(path, svsm)| {
+                print::file(path, svsm.bytes().len() as u64, &Sha256::digest(svsm.bytes()).into())
+            }),
+            "vars_size": args.vars_size,
         },
         "stages": print::stages(&measured.stages),
     })

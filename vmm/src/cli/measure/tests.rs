@@ -105,6 +105,8 @@ fn mistakes_have_three_lines() {
         "snp --firmware @/fw --cpus 1 --cpu-sig 1 --id-block @/id --id-key @/blob",
         "snp --firmware @/fw --cpus 1-2 --cpu-sig 1 --id-block @/id --id-key @/blob",
         "snp --firmware @/fw --cpus 1 --cpu-sig 1 --svsm @/fw --vars-size 0x1000",
+        "snp --firmware @/fw --cpus 1 --cpu-sig 1 --svsm @/fw --vars-size 3",
+        "snp --firmware @/fw --cpus 1 --profile gce --svsm @/svsm --vars-size 0x1000",
         "sev --firmware @/fw --es --cpus 1",
         "tdx --firmware @/fw",
         "tdx --firmware @/blob --memory 1",
