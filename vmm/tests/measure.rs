@@ -5,6 +5,8 @@ mod images;
 use std::fs;
 use std::process::{Command, Output};
 
+use cloister_firmware::igvm::write::Writer;
+use cloister_firmware::igvm::{PageDataType, PageFlags, PlatformType};
 use images::{boot_header, tdvf};
 
 /// A directory with a kernel, an initrd, firmware for SNP and for TDX, and a guest's configuration.
@@ -277,9 +279,35 @@ fn with_an_svsm_features_are_those_of_the_published_digests() {
 }
 
 #[test]
+fn a_loader_is_told_in_json_as_well() {
+    let files = Files::new();
+    let page = |w: Writer| w.page(1, 0x1000, PageFlags::default(), PageDataType::NORMAL, &[]);
+    let file = page(Writer::new(2).platform(1, PlatformType::SEV_SNP)).build();
+    fs::write(files.0.path().join("guest.igvm"), file).unwrap();
+    let measure = "measure igvm @/guest.igvm --platform snp";
+    let digest = files.output(&format!("{measure} --loader cloud-hypervisor"));
+    let told = files.json(&format!("{measure} --json --explain {digest}"));
+    assert_eq!(told["loaders"], serde_json::json!(["cloud-hypervisor"]));
+    let hopeless = files.run(&format!("{measure} --json --explain {}", "00".repeat(48)));
+    assert_eq!(hopeless.status.code(), Some(6));
+    let told: serde_json::Value = serde_json::from_slice(&hopeless.stdout).unwrap();
+    assert_eq!(told["loaders"], serde_json::json!([]));
+    // Where firmware is wanted, what to do with the file is said.
+    for platform in ["snp --cpus 1 --cpu-sig 1", "tdx"] {
+        let refused = files.run(&format!("measure {platform} --firmware @/guest.igvm"));
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(text.contains("IGVM") && text.contains("measure igvm"), "{text}");
+    }
+}
+
+#[test]
 fn mistakes_have_three_lines_and_status_2() {
     let files = Files::new();
     files.write("snp.toml", "firmware = '@/amdsev'\ncoco = 'snp'\n");
+    let explained = format!(
+        "measure snp --firmware @/amdsev --cpus 1 --cpu-sig 1 --id-block @/id --id-key @/key --explain {}",
+        "00".repeat(48)
+    );
     for (line, why) in [
         ("measure --kernel @/kernel", "which platform"),
         ("measure --coco off --kernel @/kernel", "no launch measurement"),
@@ -291,6 +319,7 @@ fn mistakes_have_three_lines_and_status_2() {
         ("measure tdx --firmware @/tdvf --cpus 2", "--memory"),
         ("measure tdx", "--firmware"),
         ("measure --coco sim snp", "the command line"),
+        (explained.as_str(), "cannot be used with"),
     ] {
         let output = files.run(line);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::thread;
 
 use cloister_firmware::explain::KernelInputs;
+use cloister_firmware::igvm::IgvmFile;
 use cloister_firmware::linux::Blob;
 use cloister_firmware::measure::{MeasureError, PageHash, hash_pages};
 use cloister_firmware::ovmf::Firmware;
@@ -78,6 +79,10 @@ impl Files {
 pub(super) fn firmware(path: &Path) -> Result<Firmware, Refusal> {
     let what = format!("cannot use the firmware {}", path.display());
     let file = ImageFile::open(path).map_err(|e| refuse(&what, e))?;
+    if IgvmFile::is_igvm(&file) {
+        let remedy = format!("measure it as such: `cloister measure igvm {}`", path.display());
+        return Err(Refusal::new(what, "it is an IGVM file, not a firmware image", remedy));
+    }
     Firmware::read(&file).map_err(|e| refuse(&what, e))
 }
 

@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use cloister_firmware::identity::{IdBlock, IdKey, SignedId};
 use cloister_firmware::measure::Digest384;
-use cloister_firmware::plan::Identity;
 use serde_json::{Value, json};
 
 use super::args::{Counts, Hex, number, number_u32};
 use super::{print, refuse};
 use crate::refusal::Refusal;
 
+/// The bit of a guest policy that is always 1 (SEV-SNP firmware ABI, table 9).
+const RESERVED_ONE: u64 = 1 << 17;
+
 /// Flags for an ID block.
 #[derive(Debug, Args)]
 pub(super) struct IdArgs {
     /// Write a signed ID block for the digest: 96 bytes to FILE, the 4096 with keys and signatures to
     /// FILE.auth
-    #[arg(long, value_name = "FILE", requires = "id_key")]
+    #[arg(long, value_name = "FILE", requires = "id_key", conflicts_with_all = ["explain", "diff"])]
     id_block: Option<PathBuf>,
     /// P-384 key that signs the ID block (PEM)
     #[arg(long, value_name = "FILE", requires = "id_block")]
@@ -35,7 +37,7 @@ pub(super) struct IdArgs {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = number_u32)]
     svn: u32,
     /// Policy that the guest must be launched with
-    #[arg(long, value_name = "NUMBER", default_value_t = Identity::DEFAULT_POLICY, value_parser = number)]
+    #[arg(long, value_name = "NUMBER", default_value = "0x30000", value_parser = number)]
     policy: u64,
 }
 
@@ -56,6 +58,13 @@ impl IdArgs {
                 "an ID block for several numbers of vCPUs",
                 "an ID block names one digest, and every number of vCPUs has its own",
                 "give one number with --cpus",
+            ));
+        }
+        if self.policy & RESERVED_ONE == 0 {
+            return Err(Refusal::new(
+                format_args!("no guest can have the policy {:#x}", self.policy),
+                "bit 17 is clear, and the platform wants it set",
+                format_args!("give --policy {:#x}", self.policy | RESERVED_ONE),
             ));
         }
         let block = IdBlock {

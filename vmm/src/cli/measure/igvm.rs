@@ -96,7 +96,7 @@ pub(super) fn run(args: &IgvmArgs) -> Result<End, Refusal> {
     let by =
         |by: By| measure_igvm(&file, args.platform.platform(), by.loader()).map_err(|e| refuse(&what, e));
     if let Some(wanted) = wanted(args)? {
-        return Ok(explain(wanted, by));
+        return Ok(explain(wanted, by, args));
     }
     let measured = by(args.loader)?;
     let expected = expected(&file, args.platform);
@@ -147,27 +147,31 @@ fn expected(file: &IgvmFile, on: On) -> Option<Digest384> {
     file.id_block(platform).map(|block| block.launch_digest)
 }
 
-fn explain(wanted: Digest384, by: impl Fn(By) -> Result<Measurement, Refusal>) -> End {
-    let mut found = false;
+fn explain(wanted: Digest384, by: impl Fn(By) -> Result<Measurement, Refusal>, args: &IgvmArgs) -> End {
+    let mut found = Vec::new();
     for loader in By::ALL {
         match by(loader) {
-            Ok(measured) if measured.digest == wanted => {
-                found = true;
-                print::line(format_args!("{}: this file, loaded by {}", measured.digest, loader.name()));
-            }
+            Ok(measured) if measured.digest == wanted => found.push(loader.name()),
             Ok(_) => {}
             Err(refusal) => eprintln!("with --loader {}: {refusal}", loader.name()),
         }
     }
-    match found {
-        true => End::Measured,
-        false => {
+    if args.json {
+        print::json(&json!({
+            "platform": args.platform.platform().to_string(),
+            "wanted": wanted.to_string(),
+            "loaders": found,
+        }));
+    } else {
+        let loaded = |loader: &&str| print::line(format_args!("{wanted}: this file, loaded by {loader}"));
+        found.iter().for_each(loaded);
+        if found.is_empty() {
             print::line(format_args!(
                 "{wanted}: no loader makes this file measure to it, so it comes from another file or platform"
             ));
-            End::Unexplained
         }
     }
+    if found.is_empty() { End::Unexplained } else { End::Measured }
 }
 
 #[cfg(test)]

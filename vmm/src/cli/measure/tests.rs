@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use cloister_firmware::measure::Digest384;
+use cloister_firmware::plan::Identity;
 
 use super::args::{Counts, Hex, number};
 use super::{End, MeasureArgs, Platform, guest, sev, snp, tdx};
@@ -107,6 +108,7 @@ fn mistakes_have_three_lines() {
         "snp --firmware @/fw --cpus 1 --cpu-sig 1 --svsm @/fw --vars-size 0x1000",
         "snp --firmware @/fw --cpus 1 --cpu-sig 1 --svsm @/fw --vars-size 3",
         "snp --firmware @/fw --cpus 1 --profile gce --svsm @/svsm --vars-size 0x1000",
+        "snp --firmware @/fw --cpus 1 --cpu-sig 1 --id-block @/id --id-key @/blob --policy 0x10000",
         "sev --firmware @/fw --es --cpus 1",
         "tdx --firmware @/fw",
         "tdx --firmware @/blob --memory 1",
@@ -136,6 +138,7 @@ fn an_id_block_is_signed_for_the_digest() {
     let block = read("id");
     assert_eq!(Digest384(block[..48].try_into().unwrap()).to_string(), PUBLISHED);
     assert_eq!((block.len(), block[49], block[84]), (96, 1, 7));
+    assert_eq!(block[88..], Identity::DEFAULT_POLICY.to_le_bytes());
     assert_eq!(read("id.auth").len(), 4096);
 }
 
