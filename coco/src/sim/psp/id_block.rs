@@ -101,6 +101,14 @@ impl Owner {
     ) -> Result<Self, FirmwareCode> {
         let id: IdBlock = zerocopy::transmute!(*block);
         let auth: IdAuth = zerocopy::transmute!(*auth);
+        // In the order of AMD's published firmware (snp_mcmd_launch_finish): of two mistakes, an operator hears
+        // of the same one here.
+        if id.launch_digest != *digest {
+            return Err(FirmwareCode::BAD_MEASUREMENT);
+        }
+        if id.policy.get() != policy {
+            return Err(FirmwareCode::POLICY_FAILURE);
+        }
         let author_algorithm = if author { ALGORITHM } else { auth.author_key_algorithm.get() };
         let right = id.version.get() == VERSION
             && auth.id_key_algorithm.get() == ALGORITHM
@@ -113,12 +121,6 @@ impl Owner {
         }
         if author && !signed(&auth.author_key, auth.id_key.as_bytes(), &auth.id_key_signature) {
             return Err(FirmwareCode::BAD_SIGNATURE);
-        }
-        if id.launch_digest != *digest {
-            return Err(FirmwareCode::BAD_MEASUREMENT);
-        }
-        if id.policy.get() != policy {
-            return Err(FirmwareCode::POLICY_FAILURE);
         }
         let of = |key: &RawKey| Key(Sha384::digest(key.as_bytes()).into());
         Ok(Owner {

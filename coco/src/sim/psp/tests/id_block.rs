@@ -78,7 +78,7 @@ fn an_id_block_that_does_not_fit_ends_the_launch() {
     let good = id_block();
     let author = key(2);
     let signature = FirmwareCode::BAD_SIGNATURE;
-    refused(signature, &good, None, |block, _| block[0] ^= 1);
+    refused(signature, &good, None, |block, _| block[48] ^= 1); // the family
     refused(signature, &good, None, |_, auth| auth[64] ^= 1);
     refused(signature, &good, None, |_, auth| auth[64 + 60] = 1); // r is larger than P-384
     refused(signature, &good, None, |_, auth| auth[580] ^= 1); // the key
@@ -88,6 +88,8 @@ fn an_id_block_that_does_not_fit_ends_the_launch() {
     refused(FirmwareCode::INVALID_PARAM, &good, None, |block, _| block[80] = 2);
     refused(FirmwareCode::INVALID_PARAM, &good, None, |_, auth| auth[0] = 2);
     refused(FirmwareCode::INVALID_PARAM, &good, Some(&author), |_, auth| auth[4] = 0);
+    // The digest is looked at before the signature.
+    refused(FirmwareCode::BAD_MEASUREMENT, &good, None, |block, _| block[0] ^= 1);
     let other = IdBlock { digest: Digest384([1; 48]), ..good };
     refused(FirmwareCode::BAD_MEASUREMENT, &other, None, |_, _| ());
     let other = IdBlock { policy: POLICY | 1 << 19, ..good };
