@@ -16,7 +16,7 @@ use super::dry_vcpus::DryVcpus;
 use super::{Call, Errno, LaunchKernel, On};
 use crate::launch::PlatformKind;
 use crate::memory::{Converter, GuestRam, PAGE_SIZE, RamRange, SharedMemory, Target};
-use crate::sim::{SimPsp, SimTdx, TdxPlatform};
+use crate::sim::{SimPsp, SimTdx, SnpPlatform, TdxPlatform};
 use crate::snp::SevIoctl;
 use crate::snp::abi::{CommandId, SevCmd};
 use crate::tdx::TdxIoctl;
@@ -67,7 +67,10 @@ impl DryKernel {
         let vcpus = Arc::new(DryVcpus::default());
         let beneath = match kind {
             PlatformKind::Snp => {
-                Beneath::Psp(Box::new(SimPsp::new(ram, memory.clone(), Arc::clone(&vcpus) as _)?))
+                // The dry processor is one of AMD's.
+                let platform = SnpPlatform { cpuid_policy: true, ..SnpPlatform::default() };
+                let psp = SimPsp::on(platform, ram, memory.clone(), Arc::clone(&vcpus) as _)?;
+                Beneath::Psp(Box::new(psp))
             }
             PlatformKind::Tdx => {
                 Beneath::Module(Box::new(SimTdx::new(ram, memory.clone(), TdxPlatform::default())))

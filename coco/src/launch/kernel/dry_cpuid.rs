@@ -23,12 +23,12 @@ const ROWS: &[Row] = &[
     (0x4000_0000, NONE, [0x4000_0001, 0x4b4d_564b, 0x564b_4d56, 0x4d]),
     (0x4000_0001, NONE, [0x0101_7efb, 0, 0, 0]),
     (0x8000_0000, NONE, [0x8000_0021, 0x6874_7541, 0x444d_4163, 0x6974_6e65]),
-    (0x8000_0001, NONE, [0x00a0_0f11, 0x4000_0000, 0x0044_03f3, 0x2fd3_fbff]),
+    (0x8000_0001, NONE, [0x00a0_0f11, 0x4000_0000, 0x0040_03f3, 0x2fd3_fbff]),
     (0x8000_0007, NONE, [0, 0, 0, 0x100]),
     // 48 address bits, 48 linear.
-    (0x8000_0008, NONE, [0x3030, 0x0111_ed05, 0x7007, 0]),
-    // SEV, SEV-ES, SNP; the C-bit is 51, five address bits go to it.
-    (0x8000_001f, NONE, [0x0001_780f, 0x4173, 0x1fd, 1]),
+    (0x8000_0008, NONE, [0x3030, 0x0111_f205, 0x7007, 0]),
+    // As KVM has it: SME, SEV, SEV-ES, SNP, coherent caches; the C-bit is 51.
+    (0x8000_001f, NONE, [0x41b, 0x33, 0x1fd, 1]),
     (0x8000_0021, NONE, [0x45, 0, 0, 0]),
 ];
 

@@ -1,5 +1,8 @@
-//! What the firmware checks of a CPUID page, as far as it is known (coco.md 2.7): the count, the reserved
-//! fields, the size of the XSAVE area, and bits that the hypervisor would have to emulate.
+//! What the firmware checks of a CPUID page (coco.md 2.7): the count, the reserved fields, the size of the XSAVE
+//! area, and bits that the hypervisor would have to emulate; of a page for an AMD processor also the policy in
+//! its Processor Programming Reference ("CPUID Policy Enforcement").
+
+use super::cpuid_policy;
 
 use crate::memory::PAGE_SIZE;
 
@@ -13,6 +16,7 @@ const ENTRY: usize = 48;
 /// Offsets in an entry.
 const LEAF: usize = 0;
 const SUBLEAF: usize = 4;
+const EAX: usize = 24;
 const EBX: usize = 28;
 const ECX: usize = 32;
 const EDX: usize = 36;
@@ -21,8 +25,9 @@ const RESERVED: std::ops::Range<usize> = 40..48;
 /// Size of the XSAVE area for XCR0 = 1, XSS = 0: the legacy region and the header.
 const XSAVE_MINIMUM: u32 = 0x240;
 
-/// The page as the firmware would take it; the same page if it takes it.
-pub(super) fn corrected(page: &Page) -> Page {
+/// The page as the firmware would take it; the same page if it takes it. `policy`: whether the processor is one
+/// of AMD's, with what these have.
+pub(super) fn corrected(page: &Page, policy: bool) -> Page {
     let mut page = *page;
     let (header, table) = page.split_at_mut(HEADER);
     header[4..].fill(0);
@@ -30,6 +35,12 @@ pub(super) fn corrected(page: &Page) -> Page {
     set(header, 0, count);
     for entry in table.chunks_exact_mut(ENTRY).take(count as usize) {
         correct(entry);
+        if policy {
+            let allowed = cpuid_policy::allowed(get(entry, LEAF), get(entry, SUBLEAF));
+            for (register, mask) in [EAX, EBX, ECX, EDX].into_iter().zip(allowed) {
+                clear(entry, register, !mask);
+            }
+        }
     }
     page
 }

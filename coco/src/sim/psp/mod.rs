@@ -7,6 +7,7 @@
 //! signal shows as EIO too.
 
 mod cpuid_page;
+mod cpuid_policy;
 mod finish;
 mod id_block;
 mod pages;

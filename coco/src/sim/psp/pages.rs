@@ -98,7 +98,7 @@ impl SimPsp {
         match kind {
             PageType::SECRETS => page = secrets_page().map_err(|_| eio(FirmwareCode::NONE))?,
             PageType::CPUID => {
-                let corrected = corrected(&page);
+                let corrected = corrected(&page, self.platform.cpuid_policy);
                 if corrected != page {
                     // KVM copies what the firmware would take back to where the page came from.
                     write(uaddr, &corrected);

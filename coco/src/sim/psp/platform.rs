@@ -43,6 +43,9 @@ pub struct SnpPlatform {
     pub certificates: bool,
     /// The number at which `/dev/sev` is open; None: whatever number a command gives.
     pub sev_fd: Option<u32>,
+    /// Whether the firmware holds a CPUID page to what AMD's processors have. Guests of the simulator run on any
+    /// processor, so that it does not unless told.
+    pub cpuid_policy: bool,
     /// Version and layout of reports.
     pub report: ReportForm,
     /// How often commands are disturbed.
@@ -60,6 +63,7 @@ impl Default for SnpPlatform {
             vmsa_features: 1 << 5 | 1 << 9,
             certificates: true,
             sev_fd: None,
+            cpuid_policy: false,
             report: ReportForm::default(),
             weather: Weather::calm(),
         }

@@ -270,6 +270,40 @@ fn a_refused_cpuid_page_comes_back_as_the_firmware_would_take_it() {
 }
 
 #[test]
+fn of_an_amd_processor_the_firmware_knows_every_leaf() {
+    // Leaf, EAX, and what comes back: VERW_CLEAR is the kernel's invention, AMD has no leaf 4 with subleaf 1 and
+    // no leaf 0x15, and KVM's own are nobody's business.
+    let rows = [
+        (0x8000_0021, 0, 0x65u32, 0x45u32),
+        (4, 1, 0x0400_0000, 0),
+        (0x15, 0, 2, 0),
+        (0x4000_0001, 0, 0x0101_7efb, 0x0101_7efb),
+        (0x8000_001f, 0, 0x41b, 0x41b),
+    ];
+    for cpuid_policy in [false, true] {
+        let b = on(SnpPlatform { cpuid_policy, ..SnpPlatform::default() }).started();
+        let mut source = pages();
+        let page = &mut source.0[..4096];
+        page.fill(0);
+        page[0] = rows.len() as u8;
+        for (entry, (leaf, subleaf, eax, _)) in page[16..].chunks_exact_mut(48).zip(rows) {
+            for (at, value) in [(0, leaf), (4, subleaf), (24, eax)] {
+                entry[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
+            }
+        }
+        let mut u = update(&source, PageType::CPUID, 1, 1);
+        u.uaddr = source.0.as_mut_ptr() as u64;
+        let first = b.update(&mut u);
+        let refused = by_firmware(FirmwareCode::INVALID_PARAM);
+        assert_eq!(first, if cpuid_policy { refused } else { Ok(()) });
+        for (entry, (leaf, _, eax, corrected)) in source.0[16..].chunks_exact(48).zip(rows) {
+            let expected = if cpuid_policy { corrected } else { eax };
+            assert_eq!(entry[24..28], expected.to_le_bytes(), "leaf {leaf:#x}");
+        }
+    }
+}
+
+#[test]
 fn a_signal_stops_an_update_and_loses_nothing() {
     let expected = {
         let b = bench().started();
