@@ -20,7 +20,7 @@ use flate2::read::GzDecoder;
 const MAX_CONFIG: u64 = 4 << 20;
 
 /// The options of a kernel's configuration that say something here.
-pub(super) const CONFIG: [&str; 14] = [
+pub(super) const CONFIG: [&str; 15] = [
     "CONFIG_KVM",
     "CONFIG_KVM_AMD",
     "CONFIG_KVM_AMD_SEV",
@@ -31,6 +31,7 @@ pub(super) const CONFIG: [&str; 14] = [
     "CONFIG_INTEL_TDX_HOST",
     "CONFIG_KVM_SW_PROTECTED_VM",
     "CONFIG_KVM_GUEST_MEMFD",
+    "CONFIG_KVM_PRIVATE_MEM",
     "CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES",
     "CONFIG_KVM_IOAPIC",
     "CONFIG_VHOST_VSOCK",

@@ -98,7 +98,7 @@ const OPTIONS: [(&str, Option<Vendor>, Subject); 7] = [
             Role::Explains,
             PRIVATE,
             "KVM built with guest_memfd",
-            "CONFIG_KVM_GUEST_MEMFD=y",
+            "CONFIG_KVM_GUEST_MEMFD=y (CONFIG_KVM_PRIVATE_MEM before Linux 6.18)",
         ),
     ),
     (
@@ -113,6 +113,9 @@ const OPTIONS: [(&str, Option<Vendor>, Subject); 7] = [
         ),
     ),
 ];
+
+/// What older kernels call an option: CONFIG_KVM_GUEST_MEMFD has that name since Linux 6.18.
+const FORMERLY: [(&str, &str); 1] = [("CONFIG_KVM_GUEST_MEMFD", "CONFIG_KVM_PRIVATE_MEM")];
 
 pub(super) fn check(facts: &Facts, findings: &mut Vec<Finding>) {
     let release = facts.host.line("/proc/sys/kernel/osrelease");
@@ -164,9 +167,13 @@ fn config(facts: &Facts, release: &Answer<String>) -> Vec<Finding> {
                     "modprobe configs, or install the kernel's package whole",
                 );
             };
-            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            match value {
-                Some(value) => subject.ok(path, format!("{name}={value}")),
+            let former = FORMERLY.iter().filter(|(now, _)| now == name).map(|(_, former)| former);
+            let set = [name].into_iter().chain(former).find_map(|name| {
+                let value = text.lines().find_map(|line| line.strip_prefix(*name)?.strip_prefix('='));
+                Some((name, value?))
+            });
+            match set {
+                Some((name, value)) => subject.ok(path, format!("{name}={value}")),
                 None if subject.role == Role::Advises => {
                     subject.note(path, format!("{name} is not set"), None)
                 }
