@@ -14,13 +14,21 @@ const MEMORY: u64 = 2 << 30;
 
 /// Fills the report.
 pub(super) fn describe(firmware: &Firmware, report: &mut Report) {
-    report.format = format!("firmware image, at {:#x} to {:#x}", firmware.base(), firmware.end());
+    report.format = match is_svsm(firmware) {
+        true => "SVSM, which is launched below its firmware".to_owned(),
+        false => format!("firmware image, at {:#x} to {:#x}", firmware.base(), firmware.end()),
+    };
     report.tables.push(guids(firmware));
     report.tables.extend(sev(firmware));
     report.tables.extend(tdvf(firmware));
     report.tables.extend(igvm(firmware));
     report.launches.extend(snp(firmware));
     report.launches.extend(tdx(firmware));
+}
+
+/// Whether the image is a coconut-svsm binary: its table says where it starts, and not where it lies.
+fn is_svsm(firmware: &Firmware) -> bool {
+    firmware.table().entries.iter().any(|entry| entry.guid == known::SVSM_INFO)
 }
 
 fn guids(firmware: &Firmware) -> Table {
@@ -48,6 +56,7 @@ fn meaning(firmware: &Firmware, entry: &GuidEntry) -> String {
     let word = |at: usize| data.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     match (entry.guid, word(0), word(4)) {
         (known::RESET_BLOCK, Some(eip), _) => format!("other vCPUs start at {eip:#x}"),
+        (known::SVSM_INFO, Some(offset), _) => format!("starts at offset {offset:#x}"),
         (known::SECRET_BLOCK | known::HASH_BLOCK, Some(_), Some(0)) => "not supported".to_owned(),
         (known::SECRET_BLOCK | known::HASH_BLOCK, Some(at), Some(size)) => {
             format!("{size:#x} bytes at {at:#x}")
@@ -96,7 +105,12 @@ fn tdvf(firmware: &Firmware) -> Option<Table> {
         Err(error) => return Some(broken("TDVF metadata", &error)),
     };
     let rows = tdvf.sections.iter().zip(0u64..).map(|(s, i)| {
-        let measured = if s.attributes.is_measured() { "MR_EXTEND" } else { "" };
+        let attributes = match (s.attributes.is_measured(), s.attributes.is_augmented()) {
+            (true, true) => "MR_EXTEND, PAGE_AUG",
+            (true, false) => "MR_EXTEND",
+            (false, true) => "PAGE_AUG",
+            (false, false) => "",
+        };
         vec![
             Cell::Number(i),
             Cell::Hex(s.gpa),
@@ -104,7 +118,7 @@ fn tdvf(firmware: &Firmware) -> Option<Table> {
             Cell::Hex(s.data_offset.into()),
             Cell::Size(s.data_size.into()),
             Cell::text(s.kind.name()),
-            Cell::text(measured),
+            Cell::text(attributes),
         ]
     });
     Some(Table {
@@ -143,6 +157,12 @@ fn snp(firmware: &Firmware) -> Option<Launch> {
         notes: Vec::new(),
         steps: Vec::new(),
     };
+    if is_svsm(firmware) {
+        let note = "where it lies, and so its launch, depends on its firmware and the size of their variables: see \
+                    `cloister measure snp --svsm`";
+        launch.notes.push(note.to_owned());
+        return Some(launch);
+    }
     let plan = plan_firmware(FirmwareBoot {
         firmware,
         svsm: None,

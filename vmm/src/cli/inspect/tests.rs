@@ -84,8 +84,8 @@ fn the_picture_shows_every_kind_and_no_name_breaks_it() {
     assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
 }
 
-/// A page of firmware whose table has a reset block, SEV metadata and an entry that nobody knows.
-fn ovmf() -> Vec<u8> {
+/// A page of firmware whose table has a reset block, SEV metadata and one more entry.
+fn ovmf(data: &[u8], guid: Guid) -> Vec<u8> {
     let mut image = vec![0; 4096];
     let mut metadata = b"ASEV".to_vec();
     for word in [40u32, 1, 2, 0x80_0000, 0x2000, 1, 0x80_2000, 0x1000, 2] {
@@ -98,7 +98,7 @@ fn ovmf() -> Vec<u8> {
         table.extend((data.len() as u16 + 18).to_le_bytes());
         table.extend(guid.0);
     };
-    entry(b"hello", Guid([7; 16]));
+    entry(data, guid);
     entry(&(4096 - 0x100u32).to_le_bytes(), known::SEV_METADATA);
     entry(&0x80_b004u32.to_le_bytes(), known::RESET_BLOCK);
     let len = table.len() as u16 + 18;
@@ -111,7 +111,7 @@ fn ovmf() -> Vec<u8> {
 
 #[test]
 fn a_firmware_image_is_told_by_its_table_and_metadata() {
-    let report = report("OVMF.fd", &ovmf(), false).unwrap();
+    let report = report("OVMF.fd", &ovmf(b"hello", Guid([7; 16])), false).unwrap();
     let text = text::print(&report);
     for part in ["start at 0x80b004", "at offset 0x100", "68656c6c6f", "SNP_SECRETS", "cloister measure snp"]
     {
@@ -129,6 +129,18 @@ fn a_firmware_image_is_told_by_its_table_and_metadata() {
         ]
     );
     assert!(svg::draw(&report).contains("SEC memory"));
+}
+
+#[test]
+fn an_svsm_is_not_told_as_if_it_were_firmware() {
+    let report = report("svsm.bin", &ovmf(&0x40u32.to_le_bytes(), known::SVSM_INFO), false).unwrap();
+    let text = text::print(&report);
+    for part in ["launched below its firmware", "starts at offset 0x40", "SNP_SECRETS", "measure snp --svsm"]
+    {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    assert!(report.launches[0].steps.is_empty() && !text.contains("0xfffff000"), "{text}");
+    assert!(svg::draw(&report).contains("SEV-SNP"));
 }
 
 #[test]
