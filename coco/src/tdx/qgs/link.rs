@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -10,6 +10,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use super::QuoteServiceAddress;
 use super::vsock::VsockAddr;
+
+/// Time between two attempts at a service that has no room for a connection yet.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A connected stream; every wait on it ends at the deadline, or when `end` becomes readable.
 pub(super) struct Link<'a> {
@@ -30,22 +33,43 @@ impl<'a> Link<'a> {
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let stream = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-        let connected = match address {
-            QuoteServiceAddress::Unix(path) => rustix::net::connect(&stream, &SocketAddrUnix::new(path)?),
-            &QuoteServiceAddress::Vsock { cid, port } => {
-                rustix::net::connect(&stream, &VsockAddr { cid, port })
-            }
-        };
         let link = Link { stream, deadline, end };
-        match connected {
-            Ok(()) => {}
-            Err(Errno::INPROGRESS) => {
-                link.wait(PollFlags::OUT)?;
-                sockopt::socket_error(&link.stream)??;
+        loop {
+            let connected = match address {
+                QuoteServiceAddress::Unix(path) => {
+                    rustix::net::connect(&link.stream, &SocketAddrUnix::new(path)?)
+                }
+                &QuoteServiceAddress::Vsock { cid, port } => {
+                    rustix::net::connect(&link.stream, &VsockAddr { cid, port })
+                }
+            };
+            match connected {
+                Ok(()) => return Ok(link),
+                Err(Errno::INPROGRESS) => {
+                    link.wait(PollFlags::OUT)?;
+                    sockopt::socket_error(&link.stream)??;
+                    return Ok(link);
+                }
+                // A Unix socket whose queue is full (many guests ask at once): no event says when it is not.
+                Err(Errno::AGAIN) => link.pause()?,
+                Err(e) => return Err(e.into()),
             }
-            Err(e) => return Err(e.into()),
         }
-        Ok(link)
+    }
+
+    /// Waits a moment, unless the deadline or the end comes first.
+    fn pause(&self) -> io::Result<()> {
+        let left = self.deadline.map_or(PAUSE, |at| at.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let timeout = Timespec::try_from(left.min(PAUSE)).map_err(io::Error::other)?;
+        let mut end = [PollFd::from_borrowed_fd(self.end, PollFlags::IN)];
+        match poll(&mut end, Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => Ok(()),
+            Ok(_) => Err(called_off()),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Waits until the stream is ready for `what` (or broken, which the next call on it will tell).
@@ -65,10 +89,7 @@ impl<'a> Link<'a> {
             }
             let [stream, end] = fds;
             if !end.revents().is_empty() {
-                return Err(io::Error::new(
-                    io::ErrorKind::ConnectionAborted,
-                    "the guest is being taken down",
-                ));
+                return Err(called_off());
             }
             if !stream.revents().is_empty() {
                 return Ok(());
@@ -88,6 +109,10 @@ impl<'a> Link<'a> {
     }
 }
 
+fn called_off() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the guest is being taken down")
+}
+
 impl Read for Link<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.retry(PollFlags::IN, || rustix::io::read(&self.stream, &mut *buf))
@@ -103,5 +128,35 @@ impl Write for Link<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_service_with_a_full_queue_is_asked_again_until_the_deadline() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("qgs");
+        let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let first = UnixStream::connect(&path).unwrap();
+        let address = QuoteServiceAddress::Unix(path);
+        let end = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+
+        let deadline = Instant::now() + Duration::from_millis(50);
+        let refused = Link::connect(&address, Some(deadline), end.as_fd()).err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+
+        rustix::io::write(&end, &1u64.to_ne_bytes()).unwrap();
+        let refused = Link::connect(&address, None, end.as_fd()).err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionAborted);
+
+        drop((first, rustix::net::accept(&listener).unwrap()));
+        assert!(Link::connect(&address, None, end.as_fd()).is_ok());
     }
 }
