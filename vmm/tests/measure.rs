@@ -318,6 +318,8 @@ fn mistakes_have_three_lines_and_status_2() {
         ("measure tdx --config @/snp.toml", "not a TD"),
         ("measure tdx --firmware @/tdvf --cpus 2", "--memory"),
         ("measure tdx", "--firmware"),
+        ("measure sev --firmware @/amdsev --es --cpu-sig 1 --cpus 0", "is not in 1..=4096"),
+        ("measure sev --firmware @/amdsev --es --cpu-sig 1 --cpus 4294967295", "is not in 1..=4096"),
         ("measure --coco sim snp", "the command line"),
         (explained.as_str(), "cannot be used with"),
     ] {

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::TypedValueParser;
 use cloister_firmware::measure::{SevMode, measure_sev};
+use cloister_firmware::plan::MAX_PREDICTED_VCPUS;
 
 use super::args::{CpuArgs, KernelArgs};
 use super::files::Files;
@@ -22,10 +24,15 @@ pub(super) struct SevArgs {
     #[arg(long, requires = "cpus")]
     es: bool,
     /// Number of vCPUs, for --es
-    #[arg(long, alias = "vcpus", value_name = "N", requires = "es")]
+    #[arg(long, alias = "vcpus", value_name = "N", requires = "es", value_parser = vcpus())]
     cpus: Option<u32>,
     #[command(flatten)]
     cpu: CpuArgs,
+}
+
+/// As many as a prediction for SNP takes.
+fn vcpus() -> impl TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(1..=i64::from(MAX_PREDICTED_VCPUS))
 }
 
 pub(super) fn run(args: &SevArgs) -> Result<End, Refusal> {
