@@ -11,9 +11,9 @@ const SEPT_VE_DISABLE: u64 = 1 << 28;
 /// x87, SSE, AVX, AVX-512, PKRU, CET and AMX: what KVM supports of the state that a module allows.
 const XFAM: u64 = 0b111 | 0b111 << 5 | 1 << 9 | 0b11 << 11 | 0b11 << 17;
 
-/// TDVMCALLs that userspace may say it answers: GetQuote, SetupEventNotifyInterrupt
-/// (TDVMCALLINFO_* in arch/x86/include/asm/shared/tdx.h).
-const USER_CALLS: u64 = 0b11;
+/// TDVMCALLs that userspace may say it answers: SetupEventNotifyInterrupt, and no other
+/// (arch/x86/kvm/vmx/tdx.c, init_kvm_tdx_caps).
+const USER_CALLS: u64 = 1 << 1;
 
 /// A platform that TDs can be launched on. `Default` is a plausible one; every part can be changed.
 #[derive(Debug, Clone)]
