@@ -33,6 +33,7 @@ use cloister_devices::platform::Ioapic;
 use kvm_ioctls::{HypercallExit, VcpuExit};
 
 pub(crate) use coco::{CocoExits, CocoServices};
+pub(crate) use race::Row;
 use told::Side;
 
 use super::event::{Event, Events};
@@ -99,10 +100,20 @@ impl Exits {
     }
 
     /// Answers an exit of the vCPU `apic_id` that stands in its page. `errno` is that of KVM_RUN, if it
-    /// failed.
-    pub(crate) fn handle_page(&self, mut page: RunPage<'_>, apic_id: u32, errno: i32) -> Next {
+    /// failed; `faults` are the memory faults that came right before.
+    pub(crate) fn handle_page(
+        &self,
+        mut page: RunPage<'_>,
+        apic_id: u32,
+        errno: i32,
+        faults: &mut Row,
+    ) -> Next {
         self.progress.count();
-        match page.exit() {
+        let exit = page.exit();
+        if !matches!(exit, Some(PageExit::MemoryFault { .. })) {
+            faults.end();
+        }
+        match exit {
             Some(PageExit::Tdx(call)) => {
                 page.answer_tdx(self.coco.td_call(call, apic_id));
                 Next::Run
@@ -114,7 +125,7 @@ impl Exits {
             }
             Some(PageExit::MemoryFault { flags, gpa, size }) => {
                 let is = self.side(gpa);
-                if self.coco.tries_again(apic_id, errno, flags, gpa, is) {
+                if self.coco.may_be_a_race(errno, flags, is) && faults.again(gpa) {
                     return Next::Run;
                 }
                 self.end(told::memory_fault(errno, flags, gpa, size, is))

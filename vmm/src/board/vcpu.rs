@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
-use super::exits::{Exits, Next};
+use super::exits::{Exits, Next, Row};
 use crate::kvm::{Kicker, RunPage};
 
 /// What a vCPU is told to do.
@@ -102,13 +102,14 @@ impl Drop for VcpuThreads {
 }
 
 fn run(vcpu: &mut VcpuFd, apic_id: u32, kicker: &Kicker, control: &Control, exits: &Exits) {
+    let mut faults = Row::default();
     while control.wait() == Command::Run {
         // In this order: a command that comes after the look at it finds immediate_exit for it to set.
         kicker.clear();
         if control.now() != Command::Run {
             continue;
         }
-        let next = turn(|| enter(vcpu, apic_id, kicker, exits), || kicker.come_back_at_once());
+        let next = turn(|| enter(vcpu, apic_id, kicker, exits, &mut faults), || kicker.come_back_at_once());
         if matches!(next, Next::Stop) {
             return;
         }
@@ -130,7 +131,7 @@ fn turn(mut enter: impl FnMut() -> Next, come_back_at_once: impl FnOnce()) -> Ne
 }
 
 /// KVM_RUN once, and the answer to how it ended.
-fn enter(vcpu: &mut VcpuFd, apic_id: u32, kicker: &Kicker, exits: &Exits) -> Next {
+fn enter(vcpu: &mut VcpuFd, apic_id: u32, kicker: &Kicker, exits: &Exits, faults: &mut Row) -> Next {
     match vcpu.run() {
         Ok(
             VcpuExit::MemoryFault { .. }
@@ -141,9 +142,12 @@ fn enter(vcpu: &mut VcpuFd, apic_id: u32, kicker: &Kicker, exits: &Exits) -> Nex
             // A memory fault comes with KVM_RUN's failure, whose errno kvm-ioctls does not hand on; nothing
             // has been called since. It means nothing with the others.
             let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-            exits.handle_page(RunPage::of(vcpu), apic_id, errno)
+            exits.handle_page(RunPage::of(vcpu), apic_id, errno, faults)
         }
-        Ok(exit) => exits.handle(exit, kicker.port_width()),
+        Ok(exit) => {
+            faults.end();
+            exits.handle(exit, kicker.port_width())
+        }
         Err(e) if e.errno() == libc::EINTR || e.errno() == libc::EAGAIN => Next::Run,
         Err(e) => exits.run_failed(e.errno()),
     }

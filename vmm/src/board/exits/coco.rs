@@ -13,7 +13,6 @@ use cloister_devices::limit::LogLimit;
 use kvm_ioctls::VmFd;
 use tracing::{info, warn};
 
-use super::race::Races;
 use super::told::{FLAG_PRIVATE, Side};
 use crate::kvm::KvmMessages;
 
@@ -32,7 +31,6 @@ pub(crate) struct CocoExits {
     certs: Option<CertServer>,
     td: Option<TdServices>,
     log: LogLimit,
-    races: Races,
 }
 
 impl Default for CocoExits {
@@ -64,12 +62,12 @@ impl CocoExits {
 
     /// With these to answer.
     pub(super) fn with(kind: PlatformKind, certs: Option<CertServer>, td: Option<TdServices>) -> Self {
-        CocoExits { kind, certs, td, log: LogLimit::default(), races: Races::default() }
+        CocoExits { kind, certs, td, log: LogLimit::default() }
     }
 
-    /// Whether a memory fault of the vCPU `apic_id` at a page that `is` there now may come of another's
-    /// conversion, so that it tries again.
-    pub(super) fn tries_again(&self, apic_id: u32, errno: i32, flags: u64, gpa: u64, is: Side) -> bool {
+    /// Whether a memory fault at a page that `is` there now may come of another vCPU's conversion, so that the
+    /// guest tries again.
+    pub(super) fn may_be_a_race(&self, errno: i32, flags: u64, is: Side) -> bool {
         let wanted = if flags & FLAG_PRIVATE != 0 { Side::Private } else { Side::Shared };
         let may_be = match self.kind {
             PlatformKind::Protected => is != Side::Nowhere,
@@ -77,7 +75,7 @@ impl CocoExits {
             PlatformKind::Snp | PlatformKind::Tdx => is == wanted,
             PlatformKind::Sim | PlatformKind::Off => false,
         };
-        may_be && errno == libc::EFAULT && flags & !FLAG_PRIVATE == 0 && self.races.again(apic_id, gpa)
+        may_be && errno == libc::EFAULT && flags & !FLAG_PRIVATE == 0
     }
 
     /// A TDVMCALL of the vCPU `apic_id`.

@@ -5,27 +5,31 @@
 //! the page converted in between (arch/x86/kvm/mmu/mmu.c, kvm_mmu_faultin_pfn). The guest tries again. An SNP
 //! or TDX guest tries again where the page has meanwhile become what it was used as.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-
 /// Tries in a row of one vCPU at one page. Conversions do not come between so often: after that it is no
 /// race but memory that the host does not have.
 const TRIES: u32 = 100;
 
-/// The last such fault of each vCPU, and how often in a row.
+/// The faults of a vCPU at one page, with nothing between them that the vCPU came out of the guest for. One
+/// that did something else has got past the page, however often it was raced for before.
 #[derive(Debug, Default)]
-pub(super) struct Races(Mutex<HashMap<u32, (u64, u32)>>);
+pub(crate) struct Row {
+    gpa: u64,
+    tries: u32,
+}
 
-impl Races {
-    /// Whether the vCPU `apic_id` is to try again at `gpa`.
-    pub(super) fn again(&self, apic_id: u32, gpa: u64) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        let (page, tries) = last.entry(apic_id).or_insert((gpa, 0));
-        if *page != gpa {
-            (*page, *tries) = (gpa, 0);
+impl Row {
+    /// Whether to try again at `gpa`.
+    pub(super) fn again(&mut self, gpa: u64) -> bool {
+        if self.gpa != gpa {
+            *self = Row { gpa, tries: 0 };
         }
-        *tries = tries.saturating_add(1);
-        *tries <= TRIES
+        self.tries = self.tries.saturating_add(1);
+        self.tries <= TRIES
+    }
+
+    /// The vCPU came out of the guest for something else.
+    pub(crate) fn end(&mut self) {
+        self.tries = 0;
     }
 }
 
@@ -35,10 +39,19 @@ mod tests {
 
     #[test]
     fn a_vcpu_tries_again_and_not_for_ever() {
-        let races = Races::default();
-        assert!((0..TRIES).all(|_| races.again(0, 0x1000)));
-        assert!(!races.again(0, 0x1000));
-        assert!(races.again(1, 0x1000), "another vCPU");
-        assert!(races.again(0, 0x2000), "another page");
+        let mut row = Row::default();
+        assert!((0..TRIES).all(|_| row.again(0x1000)));
+        assert!(!row.again(0x1000));
+        assert!(row.again(0x2000), "another page");
+        assert!(Row::default().again(0x1000), "another vCPU");
+    }
+
+    #[test]
+    fn races_for_one_page_over_a_guests_life_are_no_row() {
+        let mut row = Row::default();
+        for _ in 0..10 * TRIES {
+            assert!(row.again(0x1000));
+            row.end();
+        }
     }
 }

@@ -78,7 +78,7 @@ fn crash(events: &Receiver<Event>) -> String {
 fn a_td_learns_which_calls_there_are() {
     let (exits, _, _) = td(&SharedMemory::for_test(RAM), None);
     let mut page = FakePage::new(40).with(40, &[0x10000, KVMS_OWN, 1]);
-    assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Run));
+    assert!(matches!(exits.handle_page(page.page(), 0, 0, &mut Row::default()), Next::Run));
     assert_eq!([48, 64, 72, 80, 88].map(|at| page.u64(at)), [0, 8 | 2, 0, 0, 0]);
 }
 
@@ -88,12 +88,12 @@ fn a_td_without_a_quote_service_is_told_in_its_buffer() {
     memory.write_obj(0x4000, &[1u64, 0, 1024]).unwrap();
     let (exits, _, _) = td(&memory, None);
     let mut page = FakePage::new(40).with(40, &[0x10002, KVMS_OWN, 0x4000, 0x2000]);
-    assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Run));
+    assert!(matches!(exits.handle_page(page.page(), 0, 0, &mut Row::default()), Next::Run));
     assert_eq!(page.u64(48), 0);
     assert_eq!(memory.read_obj::<u64>(0x4008).unwrap(), 1 << 63 | 1);
     // A private buffer is none.
     exits.converter.convert(0x5000, 1, Target::Private).unwrap();
-    assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Run));
+    assert!(matches!(exits.handle_page(page.page(), 0, 0, &mut Row::default()), Next::Run));
     assert_eq!(page.u64(48), 1 << 63);
 }
 
@@ -104,7 +104,7 @@ fn calls_that_nobody_knows_are_kvms() {
     let (plain, _) = exits(&memory, CocoExits::default());
     for (exits, nr) in [(&tdx, 0x10005), (&plain, 0x10000), (&plain, 0x10002), (&plain, 0x10004)] {
         let mut page = FakePage::new(40).with(40, &[nr, KVMS_OWN, 1]);
-        assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Run));
+        assert!(matches!(exits.handle_page(page.page(), 0, 0, &mut Row::default()), Next::Run));
         assert_eq!(page.u64(48), KVMS_OWN);
     }
 }
@@ -119,10 +119,12 @@ fn certificates_are_served_under_locks_that_last() {
     let (exits, _) = exits(&memory, CocoExits::with(PlatformKind::Snp, Some(server), None));
     // Too small first, as guests do it.
     let mut page = FakePage::new(43).with(32, &[0x4000, 0, 99]);
-    assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Run));
+    assert!(matches!(exits.handle_page(page.page(), 0, 0, &mut Row::default()), Next::Run));
     assert_eq!((page.u64(40), page.u64(48)), (1, 28));
     let mut page = FakePage::new(43).with(32, &[0x4000, 1, 99]);
-    let Next::Finish(locks) = exits.handle_page(page.page(), 0, 0) else { panic!("no locks") };
+    let Next::Finish(locks) = exits.handle_page(page.page(), 0, 0, &mut Row::default()) else {
+        panic!("no locks")
+    };
     assert!(!locks.is_empty());
     assert_eq!((page.u64(40), page.u64(48)), (1, 0));
     let mut first = vec![0; der.len()];
@@ -131,7 +133,7 @@ fn certificates_are_served_under_locks_that_last() {
     // Private: EIO, and KVM takes that.
     exits.converter.convert(0x4000, 1, Target::Private).unwrap();
     let mut page = FakePage::new(43).with(32, &[0x4000, 1, 99]);
-    assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Run));
+    assert!(matches!(exits.handle_page(page.page(), 0, 0, &mut Row::default()), Next::Run));
     assert_eq!((page.u64(40), page.u64(48)), (1, 5));
 }
 
@@ -140,7 +142,7 @@ fn without_a_store_the_report_goes_without_certificates() {
     let memory = SharedMemory::for_test(RAM);
     let (exits, _) = exits(&memory, CocoExits::default());
     let mut page = FakePage::new(43).with(32, &[0x4000, 1, 99]);
-    assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Run));
+    assert!(matches!(exits.handle_page(page.page(), 0, 0, &mut Row::default()), Next::Run));
     assert_eq!((page.u64(40), page.u64(48)), (1, 0));
 }
 
@@ -151,7 +153,7 @@ fn a_page_used_as_what_it_is_not_ends_the_guest_and_is_not_converted() {
     exits.converter.convert(0x5000, 1, Target::Private).unwrap();
     let fault = |flags, gpa| {
         let mut page = FakePage::new(39).with(32, &[flags, gpa, 0x1000]);
-        assert!(matches!(exits.handle_page(page.page(), 0, libc::EFAULT), Next::Stop));
+        assert!(matches!(exits.handle_page(page.page(), 0, libc::EFAULT, &mut Row::default()), Next::Stop));
     };
     fault(0, 0x5000);
     assert!(crash(&events).contains("0x5000 as shared memory, but they are private"));
@@ -161,7 +163,7 @@ fn a_page_used_as_what_it_is_not_ends_the_guest_and_is_not_converted() {
     assert!(crash(&events).contains("where it has no RAM"));
     assert!(memory.is_private(0x5000) && !memory.is_private(0x6000));
     let mut page = FakePage::new(39).with(32, &[8, 0x5000, 0x1000]);
-    assert!(matches!(exits.handle_page(page.page(), 0, libc::EHWPOISON), Next::Stop));
+    assert!(matches!(exits.handle_page(page.page(), 0, libc::EHWPOISON, &mut Row::default()), Next::Stop));
     assert!(matches!(events.try_recv(), Ok(Event::Fault(what)) if what.contains("EHWPOISON")));
 }
 
@@ -170,9 +172,10 @@ fn a_page_used_as_what_it_is_not_ends_the_guest_and_is_not_converted() {
 fn a_software_protected_guest_whose_page_was_just_converted_goes_on() {
     let memory = SharedMemory::for_test(RAM);
     let (exits, events) = exits(&memory, CocoExits::with(PlatformKind::Protected, None, None));
-    let fault = |gpa, errno| {
+    let mut row = Row::default();
+    let mut fault = |gpa, errno| {
         let mut page = FakePage::new(39).with(32, &[8, gpa, 0x1000]);
-        exits.handle_page(page.page(), 0, errno)
+        exits.handle_page(page.page(), 0, errno, &mut row)
     };
     assert!(matches!(fault(0x5000, libc::EFAULT), Next::Run));
     assert!(events.try_recv().is_err());
@@ -181,15 +184,31 @@ fn a_software_protected_guest_whose_page_was_just_converted_goes_on() {
     assert!(matches!(fault(RAM, libc::EFAULT), Next::Stop));
 }
 
+/// A page that is raced for again and again over a guest's life is no reason to end it.
+#[test]
+fn what_a_vcpu_does_in_between_ends_a_row_of_faults() {
+    let memory = SharedMemory::for_test(RAM);
+    let (exits, events) = exits(&memory, CocoExits::with(PlatformKind::Protected, None, None));
+    let mut row = Row::default();
+    for _ in 0..1000 {
+        let mut fault = FakePage::new(39).with(32, &[8, 0x5000, 0x1000]);
+        assert!(matches!(exits.handle_page(fault.page(), 0, libc::EFAULT, &mut row), Next::Run));
+        let mut call = FakePage::new(40).with(40, &[0x10000, KVMS_OWN, 1]);
+        assert!(matches!(exits.handle_page(call.page(), 0, 0, &mut row), Next::Run));
+    }
+    assert!(events.try_recv().is_err());
+}
+
 /// Such a guest says itself which side it means. One that means the other is not converted unasked.
 #[test]
 fn a_confidential_guest_goes_on_where_the_page_has_become_what_it_meant() {
     for kind in [PlatformKind::Snp, PlatformKind::Tdx] {
         let memory = SharedMemory::for_test(RAM);
         let (exits, events) = exits(&memory, CocoExits::with(kind, None, None));
-        let fault = |flags, gpa| {
+        let mut row = Row::default();
+        let mut fault = |flags, gpa| {
             let mut page = FakePage::new(39).with(32, &[flags, gpa, 0x1000]);
-            exits.handle_page(page.page(), 0, libc::EFAULT)
+            exits.handle_page(page.page(), 0, libc::EFAULT, &mut row)
         };
         assert!(matches!(fault(0, 0x5000), Next::Run));
         assert!((0..1000).any(|_| matches!(fault(0, 0x5000), Next::Stop)), "for ever");
@@ -204,14 +223,14 @@ fn last_words_reach_the_operator() {
     let (exits, events) = exits(&SharedMemory::for_test(RAM), CocoExits::default());
     let mut page = FakePage::new(24).with(40, &[0x100 | 1 << 12 | 6 << 16]);
     page.put(32, &[6, 0, 0, 0, 1, 0, 0, 0]);
-    assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Stop));
+    assert!(matches!(exits.handle_page(page.page(), 0, 0, &mut Row::default()), Next::Stop));
     assert!(crash(&events).contains("secrets page"));
     let mut page = FakePage::new(17);
     page.put(32, &[1]);
-    assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Stop));
+    assert!(matches!(exits.handle_page(page.page(), 0, 0, &mut Row::default()), Next::Stop));
     assert!(crash(&events).contains("suberror 1"));
     let mut page = FakePage::new(99);
-    assert!(matches!(exits.handle_page(page.page(), 0, 0), Next::Stop));
+    assert!(matches!(exits.handle_page(page.page(), 0, 0, &mut Row::default()), Next::Stop));
     assert!(crash(&events).contains("an exit 99"));
 }
 
@@ -238,14 +257,14 @@ fn a_tds_report_becomes_a_quote() {
     let memory = SharedMemory::for_test(RAM);
     let (exits, _, interrupts) = td(&memory, Some(QuoteServiceAddress::Unix(socket)));
     let mut page = FakePage::new(40).with(40, &[0x10004, KVMS_OWN, 0x70]);
-    assert!(matches!(exits.handle_page(page.page(), 5, 0), Next::Run));
+    assert!(matches!(exits.handle_page(page.page(), 5, 0, &mut Row::default()), Next::Run));
     assert_eq!(page.u64(48), 0);
 
     let report = td_report();
     memory.write_obj(0x8000, &[1u64, 0, 1024]).unwrap();
     memory.write(0x8000 + 24, &report).unwrap();
     let mut page = FakePage::new(40).with(40, &[0x10002, KVMS_OWN, 0x8000, 0x4000]);
-    assert!(matches!(exits.handle_page(page.page(), 1, 0), Next::Run));
+    assert!(matches!(exits.handle_page(page.page(), 1, 0, &mut Row::default()), Next::Run));
     assert_eq!(page.u64(48), 0);
     assert_eq!(
         interrupts.recv_timeout(Duration::from_secs(60)).unwrap(),
@@ -260,7 +279,7 @@ fn a_tds_report_becomes_a_quote() {
     // A report that no module made gets none.
     memory.write_obj(0x8000, &[1u64, 0, 1024]).unwrap();
     memory.write(0x8000 + 24, &[7; 1024]).unwrap();
-    assert!(matches!(exits.handle_page(page.page(), 1, 0), Next::Run));
+    assert!(matches!(exits.handle_page(page.page(), 1, 0, &mut Row::default()), Next::Run));
     interrupts.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!(memory.read_obj::<u64>(0x8008).unwrap(), 1 << 63);
 }
@@ -293,7 +312,7 @@ proptest! {
         exits.converter.convert(PRIVATE, 1, Target::Private).unwrap();
         let mut page = FakePage::new(reason).with(32, &values).with(48, &[KVMS_OWN]);
         let before = page.bytes().to_vec();
-        let next = exits.handle_page(page.page(), apic_id, errno);
+        let next = exits.handle_page(page.page(), apic_id, errno, &mut Row::default());
         let answered = matches!(reason, 40 | 43);
         prop_assert_eq!(matches!(next, Next::Stop), !answered);
         prop_assert_eq!(events.try_recv().is_err(), answered);
