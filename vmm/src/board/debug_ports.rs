@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 
 use cloister_devices::bus::BusDevice;
+use cloister_devices::limit::LogLimit;
 use tracing::warn;
 
 use super::event::{Event, Events};
@@ -54,16 +55,19 @@ pub(crate) const FIRMWARE_LOG: u64 = 0x402;
 pub(crate) struct FirmwareLog {
     file: File,
     line: Vec<u8>,
+    log: LogLimit,
 }
 
 impl FirmwareLog {
     pub(crate) fn new(file: File) -> Self {
-        FirmwareLog { file, line: Vec::with_capacity(LINE_MAX) }
+        FirmwareLog { file, line: Vec::with_capacity(LINE_MAX), log: LogLimit::default() }
     }
 
     fn flush(&mut self) {
-        if let Err(error) = self.file.write_all(&self.line) {
-            warn!(%error, "the firmware's log cannot be written");
+        if let Err(error) = self.file.write_all(&self.line)
+            && let Some(kept_back) = self.log.allow()
+        {
+            warn!(%error, kept_back, "the firmware's log cannot be written");
         }
         self.line.clear();
     }
