@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Lets a few messages through each second and counts the rest, so that a guest cannot fill the host's
-/// disk with our log.
+/// disk with our log. It must live as long as the device: one that a guest's reset makes anew limits nothing.
 #[derive(Debug)]
 pub struct LogLimit {
     per_second: u32,
@@ -16,12 +16,20 @@ struct Window {
     began: Option<Instant>,
     passed: u32,
     suppressed: u64,
+    #[cfg(test)]
+    asked: u64,
 }
 
 impl LogLimit {
     /// At most `per_second` messages in any one second.
     pub const fn new(per_second: u32) -> Self {
-        let window = Window { began: None, passed: 0, suppressed: 0 };
+        let window = Window {
+            began: None,
+            passed: 0,
+            suppressed: 0,
+            #[cfg(test)]
+            asked: 0,
+        };
         LogLimit { per_second, window: Mutex::new(window) }
     }
 
@@ -30,8 +38,18 @@ impl LogLimit {
         self.allow_at(Instant::now())
     }
 
+    /// How often it was asked, whatever it said.
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> u64 {
+        self.window.lock().unwrap_or_else(|e| e.into_inner()).asked
+    }
+
     fn allow_at(&self, now: Instant) -> Option<u64> {
         let mut w = self.window.lock().unwrap_or_else(|e| e.into_inner());
+        #[cfg(test)]
+        {
+            w.asked = w.asked.saturating_add(1);
+        }
         let fresh = w.began.is_none_or(|t| now.saturating_duration_since(t) >= Duration::from_secs(1));
         if fresh {
             w.began = Some(now);

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::limit::LogLimit;
+
 /// Counters of one queue; they outlive resets, and are read while the worker counts.
 #[derive(Debug, Default)]
 pub struct QueueCounters {
@@ -9,6 +11,8 @@ pub struct QueueCounters {
     pub(super) malformed: AtomicU64,
     pub(super) completions: AtomicU64,
     pub(super) interrupts: AtomicU64,
+    /// What is said of the queue's requests, before and after resets.
+    pub(super) log: LogLimit,
 }
 
 /// A copy of [`QueueCounters`].

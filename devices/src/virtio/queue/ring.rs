@@ -14,7 +14,6 @@ use super::spec::{
     USED_F_NO_NOTIFY, UsedElement,
 };
 use super::walk::{WalkError, walk};
-use crate::limit::LogLimit;
 
 /// Malformed requests given back in one call: each can cost a look at 4 GiB worth of pages.
 const MALFORMED_BATCH: u16 = 64;
@@ -36,7 +35,6 @@ pub struct Queue {
     peeked: Option<Chain>,
     scratch: Vec<Descriptor>,
     counters: Arc<QueueCounters>,
-    log: LogLimit,
 }
 
 impl Queue {
@@ -62,7 +60,6 @@ impl Queue {
             peeked: None,
             scratch: Vec::new(),
             counters,
-            log: LogLimit::default(),
         })
     }
 
@@ -210,7 +207,7 @@ impl Queue {
                 Err(WalkError::Queue(e)) => return Err(e),
                 Err(WalkError::Chain(e)) => {
                     count(&self.counters.malformed);
-                    if let Some(suppressed) = self.log.allow() {
+                    if let Some(suppressed) = self.counters.log.allow() {
                         tracing::warn!(head, suppressed, "malformed virtio request: {e}");
                     }
                     self.push_used(head, 0)?;

@@ -154,6 +154,22 @@ fn a_broken_ring_asks_for_a_reset_after_which_the_device_serves_again() {
     assert_eq!(request(&mut machine, &header(0, 5), 512).0, [5; 512]);
 }
 
+/// A guest that breaks its ring, resets the device and does it again fills no log.
+#[test]
+fn what_is_said_of_a_device_is_limited_over_its_resets() {
+    let (mut machine, mut blk) = active(Features::empty());
+    for time in 1..=3 {
+        assert_eq!(request(&mut machine, &header(1, 0), 0).1, IO_ERROR);
+        machine.drivers[0].publish_index(0x4000);
+        machine.kicks[0].ring();
+        assert!(machine.signals.wait(TIMEOUT, |seen| seen.needs_reset == time));
+        blk.reset();
+        machine.renew(0);
+        blk.activate(machine.activation()).unwrap();
+    }
+    assert_eq!(blk.counters().log.asked(), 6);
+}
+
 #[test]
 fn many_requests_at_once_are_all_answered() {
     let (mut machine, _blk) = active(Features::RING_EVENT_IDX);

@@ -8,7 +8,6 @@ use snafu::Snafu;
 use super::counters::BlkCounters;
 use super::disk::Disk;
 use super::spec::{Header, ID_SIZE, Kind, Status};
-use crate::limit::LogLimit;
 use crate::virtio::queue::{Chain, QueueError, TransferError, Writer};
 use crate::virtio::worker::{Ctx, Handler, Ready, Token};
 use crate::virtio::{ActiveQueue, Failure};
@@ -34,6 +33,8 @@ enum RequestError {
     Range { sector: u64, len: u64 },
     #[snafu(display("the disk cannot be written"))]
     ReadOnly,
+    #[snafu(display("the device is being reset"))]
+    Stopped,
     #[snafu(display("a request of type {kind}, which was not offered"))]
     Unsupported { kind: u32 },
 }
@@ -56,23 +57,25 @@ pub(super) struct BlkHandler {
     counters: Arc<BlkCounters>,
     buffer: Vec<u8>,
     broken: bool,
-    log: LogLimit,
 }
 
 impl BlkHandler {
     pub(super) fn new(queue: ActiveQueue, failure: Failure, disk: Disk, counters: Arc<BlkCounters>) -> Self {
-        let (buffer, log) = (vec![0; CHUNK], LogLimit::default());
-        BlkHandler { queue, failure, disk, counters, buffer, broken: false, log }
+        BlkHandler { queue, failure, disk, counters, buffer: vec![0; CHUNK], broken: false }
     }
 
-    /// Answers a batch of requests; true if there are more.
-    fn serve(&mut self) -> Result<bool, QueueError> {
+    /// Answers a batch of requests; true if there are more. A request may be of 4 GiB: where the device is
+    /// to stop, what waits for that (a vCPU that resets it, the end of the VM) waits for a piece and no more.
+    fn serve(&mut self, stopping: &dyn Fn() -> bool) -> Result<bool, QueueError> {
         for _ in 0..BATCH {
+            if stopping() {
+                return Ok(false);
+            }
             let Some(chain) = self.queue.queue.pop()? else {
                 self.queue.notify_driver()?;
                 return self.queue.queue.enable_notifications();
             };
-            let len = self.answer(&chain);
+            let len = self.answer(&chain, stopping);
             self.queue.queue.push_used(chain.head(), len)?;
         }
         self.queue.notify_driver()?;
@@ -80,7 +83,7 @@ impl BlkHandler {
     }
 
     /// Does what a request asks for; how many bytes were written into it.
-    fn answer(&mut self, chain: &Chain) -> u32 {
+    fn answer(&mut self, chain: &Chain, stopping: &dyn Fn() -> bool) -> u32 {
         let mem = self.queue.queue.memory().clone();
         // The last byte is the status; without it there is nothing to answer with.
         let mut status = chain.writer(&mem);
@@ -89,11 +92,11 @@ impl BlkHandler {
             self.counters.failed();
             return 0;
         };
-        let outcome = self.request(chain, &mut data);
+        let outcome = self.request(chain, &mut data, stopping);
         let (written, code) = match &outcome {
             Ok(()) => (data.written(), Status::OK),
             Err(error) => {
-                if let Some(suppressed) = self.log.allow() {
+                if let Some(suppressed) = self.counters.log.allow() {
                     tracing::warn!(suppressed, "disk request failed: {error}");
                 }
                 (0, error.status())
@@ -111,10 +114,15 @@ impl BlkHandler {
         }
     }
 
-    fn request(&mut self, chain: &Chain, data: &mut Writer<'_>) -> Result<(), RequestError> {
+    fn request(
+        &mut self,
+        chain: &Chain,
+        data: &mut Writer<'_>,
+        stopping: &dyn Fn() -> bool,
+    ) -> Result<(), RequestError> {
         let header: Header = chain.reader(self.queue.queue.memory()).read_obj()?;
         match Kind(u32::from_le(header.kind)) {
-            Kind::IN => self.read(u64::from_le(header.sector), data),
+            Kind::IN => self.read(u64::from_le(header.sector), data, stopping),
             Kind::OUT => ReadOnlySnafu.fail(),
             Kind::GET_ID => {
                 let id = ID.get(..data.remaining().min(ID_SIZE)).unwrap_or_default();
@@ -124,11 +132,19 @@ impl BlkHandler {
         }
     }
 
-    fn read(&mut self, sector: u64, data: &mut Writer<'_>) -> Result<(), RequestError> {
+    fn read(
+        &mut self,
+        sector: u64,
+        data: &mut Writer<'_>,
+        stopping: &dyn Fn() -> bool,
+    ) -> Result<(), RequestError> {
         let len = data.remaining() as u64;
         let at = self.disk.locate(sector, len);
         let mut at = at.ok_or(RequestError::Range { sector, len })?;
         while data.remaining() > 0 {
+            if stopping() {
+                return StoppedSnafu.fail();
+            }
             let Some(piece) = self.buffer.get_mut(..data.remaining().min(CHUNK)) else { break };
             self.disk.read(at, piece)?;
             data.write_all(piece)?;
@@ -150,14 +166,52 @@ impl Handler for BlkHandler {
         if self.broken {
             return;
         }
-        match self.serve() {
+        match self.serve(&|| ctx.stopping()) {
             Ok(true) => ctx.again(KICK),
             Ok(false) => {}
             Err(e) => {
-                tracing::warn!("block device needs a reset: {e}");
+                if let Some(suppressed) = self.counters.log.allow() {
+                    tracing::warn!(suppressed, "block device needs a reset: {e}");
+                }
                 self.broken = true;
                 self.failure.needs_reset();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::virtio::Features;
+    use crate::virtio::testing::Harness;
+
+    /// The driver of a large disk asks for much, and resets the device.
+    #[test]
+    fn a_device_that_is_to_stop_ends_within_a_piece_of_a_request() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let pieces = 4;
+        image.as_file().set_len((pieces * CHUNK) as u64).unwrap();
+        let mut machine = Harness::new(&[16], Features::empty());
+        let mut activation = machine.activation();
+        let queue = activation.take_queue(0).unwrap();
+        let disk = Disk::open_read_only(image.path()).unwrap();
+        let mut handler = BlkHandler::new(queue, activation.failure, disk, Arc::default());
+
+        let driver = &mut machine.drivers[0];
+        let header = driver.readable(&[0; 16]);
+        let all = driver.writable((pieces * CHUNK + 1) as u32);
+        (0..3).for_each(|_| _ = driver.add(&[header, all]));
+        driver.publish();
+
+        // It looks before each request and before each piece. The second request gets two pieces.
+        let looks = Cell::new(0);
+        let stopping = || looks.replace(looks.get() + 1) >= 1 + pieces + 1 + 2;
+        assert!(!handler.serve(&stopping).unwrap());
+        let done: Vec<_> =
+            std::iter::from_fn(|| machine.drivers[0].completed().unwrap()).map(|c| c.len as usize).collect();
+        assert_eq!(done, [pieces * CHUNK + 1, 0], "one whole, one cut short, one not begun");
     }
 }

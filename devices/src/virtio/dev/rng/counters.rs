@@ -2,12 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::limit::LogLimit;
+
 /// Counters of one entropy device.
 #[derive(Debug, Default)]
 pub struct RngCounters {
     requests: AtomicU64,
     bytes: AtomicU64,
     failed: AtomicU64,
+    /// What is said of the device, before and after resets.
+    pub(super) log: LogLimit,
 }
 
 /// A copy of [`RngCounters`].

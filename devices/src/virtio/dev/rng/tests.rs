@@ -75,6 +75,7 @@ fn a_broken_ring_asks_for_a_reset_after_which_the_device_serves_again() {
     rng.reset();
     machine.renew(0);
     rng.activate(machine.activation()).unwrap();
+    assert_eq!(rng.counters().log.asked(), 1, "what was said before is not forgotten");
     let buffer = machine.drivers[0].writable(16);
     machine.drivers[0].add(&[buffer]);
     machine.kick(0);

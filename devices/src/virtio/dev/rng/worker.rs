@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::counters::RngCounters;
-use crate::limit::LogLimit;
 use crate::virtio::queue::{Chain, QueueError};
 use crate::virtio::worker::{Ctx, Handler, Ready, Token};
 use crate::virtio::{ActiveQueue, Failure};
@@ -26,12 +25,11 @@ pub(super) struct RngHandler {
     failure: Failure,
     counters: Arc<RngCounters>,
     broken: bool,
-    log: LogLimit,
 }
 
 impl RngHandler {
     pub(super) fn new(queue: ActiveQueue, failure: Failure, counters: Arc<RngCounters>) -> Self {
-        RngHandler { queue, failure, counters, broken: false, log: LogLimit::default() }
+        RngHandler { queue, failure, counters, broken: false }
     }
 
     /// Answers a batch of requests; true if there are more.
@@ -58,7 +56,7 @@ impl RngHandler {
             if let Err(e) =
                 fill_random(chunk).and_then(|()| writer.write_all(chunk).map_err(io::Error::other))
             {
-                if let Some(suppressed) = self.log.allow() {
+                if let Some(suppressed) = self.counters.log.allow() {
                     tracing::warn!(suppressed, "entropy request cut short: {e}");
                 }
                 break;
@@ -89,7 +87,9 @@ impl Handler for RngHandler {
             Ok(true) => ctx.again(KICK),
             Ok(false) => {}
             Err(e) => {
-                tracing::warn!("entropy device needs a reset: {e}");
+                if let Some(suppressed) = self.counters.log.allow() {
+                    tracing::warn!(suppressed, "entropy device needs a reset: {e}");
+                }
                 self.broken = true;
                 self.failure.needs_reset();
             }

@@ -13,6 +13,7 @@ use super::counters::Counters;
 use super::muxer::Listener;
 use super::spec::{Config, FEATURE_NO_IMPLIED_STREAM, FEATURE_SEQPACKET, FEATURE_STREAM, SocketType};
 use super::worker::{Rings, VsockHandler};
+use crate::limit::LogLimit;
 use crate::virtio::worker::Worker;
 use crate::virtio::{ActivateError, Activation, DeviceType, Features, VirtioDevice, read_config};
 
@@ -29,6 +30,7 @@ pub struct Vsock {
     counters: Arc<Counters>,
     restored: Arc<AtomicBool>,
     worker: Option<Worker<VsockHandler>>,
+    log: LogLimit,
 }
 
 impl Vsock {
@@ -58,6 +60,7 @@ impl Vsock {
             counters: Arc::default(),
             restored: Arc::default(),
             worker: None,
+            log: LogLimit::default(),
         };
         let handler = device.handler();
         device.worker = Some(Worker::start(&device.worker_name(), handler).context(StartSnafu)?);
@@ -149,7 +152,14 @@ impl VirtioDevice for Vsock {
         match Worker::start(&self.worker_name(), handler) {
             Ok(worker) => self.worker = Some(worker),
             // Clients wait in the listener's queue for the next activation.
-            Err(e) => tracing::warn!("vsock: host clients are not answered while the guest is down: {e}"),
+            Err(e) => {
+                if let Some(suppressed) = self.log.allow() {
+                    tracing::warn!(
+                        suppressed,
+                        "vsock: host clients are not answered while the guest is down: {e}"
+                    );
+                }
+            }
         }
     }
 }

@@ -45,6 +45,22 @@ fn refused_indirect(len: u32, entries: &[(u64, u32, u16, u16)]) {
     refused_from(driver, &[(0x4000, len, INDIRECT, 0)]);
 }
 
+/// A driver resets the device as often as it likes, and there is a new queue each time.
+#[test]
+fn what_is_said_of_malformed_requests_is_limited_over_resets() {
+    let mut driver = Driver::new(&memory(), 0, END, 8);
+    let first = Queue::new(driver.config(), driver.memory()).unwrap();
+    driver.set_descriptor(0, END, 1, 0, 0);
+    driver.add_head(0, 0);
+    driver.publish();
+    for times in 1..=3 {
+        let counters = std::sync::Arc::clone(first.counters());
+        let mut queue = Queue::with_counters(driver.config(), driver.memory(), counters).unwrap();
+        assert_eq!(queue.pop().unwrap(), None);
+        assert_eq!(first.counters().log.asked(), times);
+    }
+}
+
 #[test]
 fn malformed_requests_are_given_back_and_the_queue_goes_on() {
     refused(&[(0x8000, 8, NEXT, 8)]);

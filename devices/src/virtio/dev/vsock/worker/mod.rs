@@ -20,6 +20,7 @@ use super::config::VsockConfig;
 use super::connections::Kinds;
 use super::counters::Counters;
 use super::muxer::Listener;
+use crate::limit::LogLimit;
 use crate::virtio::queue::QueueError;
 use crate::virtio::worker::{Ctx, Handler, Interest, Ready, Token};
 
@@ -38,6 +39,7 @@ const DEADLINE: u64 = 0;
 pub(super) struct VsockHandler {
     host: Host,
     rings: Option<Rings>,
+    log: LogLimit,
 }
 
 impl VsockHandler {
@@ -48,7 +50,11 @@ impl VsockHandler {
         counters: Arc<Counters>,
         restored: Arc<AtomicBool>,
     ) -> Self {
-        VsockHandler { host: Host::new(config, listeners, counters, restored), rings: None }
+        VsockHandler {
+            host: Host::new(config, listeners, counters, restored),
+            rings: None,
+            log: LogLimit::default(),
+        }
     }
 
     /// The driver is there. To be called between two workers.
@@ -102,7 +108,9 @@ impl VsockHandler {
     }
 
     fn fail(&mut self, e: &QueueError) {
-        tracing::warn!("vsock device needs a reset: {e}");
+        if let Some(suppressed) = self.log.allow() {
+            tracing::warn!(suppressed, "vsock device needs a reset: {e}");
+        }
         if let Some(rings) = self.rings.take() {
             rings.failed();
         }
