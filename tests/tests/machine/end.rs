@@ -1,5 +1,8 @@
 //! Each way that a guest can end has an exit status of its own.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use cloister_tests::{Guest, Run, Started};
 
 fn args(guest: &Guest, more: &[&str]) -> Vec<String> {
@@ -31,6 +34,55 @@ fn a_reset_builds_the_guest_anew() {
     run.wait_for("one more life");
     run.signal("TERM");
     run.end().code(143).told("built anew");
+}
+
+/// Lives as long as its disk says so, and rests in the last one.
+const LIVES: &str = "\
+if [ \"$(head -c 4 /dev/vda)\" = live ]; then echo one more life; reboot -f; fi
+echo resting
+sleep 1000
+";
+
+/// Descriptors and threads of the VMM.
+fn held(run: &Started) -> (usize, usize) {
+    let entries = |what| std::fs::read_dir(format!("/proc/{}/{what}", run.id())).unwrap().count();
+    (entries("fd"), entries("task"))
+}
+
+/// Each life has a VM, memory, devices and threads of its own, and takes them with it: a guest that was reset
+/// again and again holds what one holds that never was.
+#[test]
+fn nothing_is_left_of_a_confidential_guest_that_was_reset() {
+    let guest = Guest::running(LIVES);
+    let path = guest.path("disk");
+    let disk = format!("path={},readonly=on", path.display());
+    let mut args = args(&guest, &["--cpus", "2", "--console", "stdio", "--disk", &disk]);
+    args.extend(["--vsock".into(), guest.vsock()]);
+    args.iter_mut().filter(|arg| *arg == "off").for_each(|arg| *arg = "sim".to_owned());
+    let disk_says = |what: &[u8; 4]| {
+        let file = File::options().write(true).create(true).truncate(false).open(&path).unwrap();
+        file.set_len(4096).unwrap();
+        file.write_all_at(what, 0).unwrap();
+    };
+    let end = |run: Started| {
+        run.signal("TERM");
+        run.end()
+    };
+
+    disk_says(b"rest");
+    let mut run = Started::new(&args);
+    run.wait_for("resting");
+    let once = held(&run);
+    end(run).code(143);
+
+    disk_says(b"live");
+    let mut run = Started::new(&args);
+    (0..2).for_each(|_| _ = run.wait_for("one more life"));
+    disk_says(b"rest");
+    run.wait_for("resting");
+    let after_resets = held(&run);
+    end(run).code(143).told("built anew");
+    assert_eq!(after_resets, once, "descriptors and threads");
 }
 
 #[test]
