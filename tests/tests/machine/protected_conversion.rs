@@ -1,7 +1,9 @@
-//! Thousands of conversions of real private memory, on a whole machine with a device at work.
+//! Thousands of conversions of real private memory, on a whole machine with devices at work.
 //!
 //! The guest (tests/payloads/demo/src/conversion) looks at what is in its memory after each of them; here
 //! it is looked at from outside what the host gives for it, and what the host says of the devices.
+
+use std::fs;
 
 use cloister_tests::{HeldBefore, Run, Started};
 
@@ -22,11 +24,31 @@ fn count(run: &Run, what: &str) -> u64 {
     number.unwrap_or_default()
 }
 
+/// A disk of which every word says where it lies, as the guest expects it (`pattern` and `ON_DISK` there).
+fn disk() -> Vec<u8> {
+    let word = |at: u64| (at ^ 0xd15c_u64.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1 << 63;
+    (0..4 << 20).step_by(8).flat_map(|at| word(at).to_le_bytes()).collect()
+}
+
 fn converts(cpus: u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, image) = (dir.path().join("disk"), disk());
+    fs::write(&path, &image).unwrap();
+    let disk = format!("path={},readonly=on", path.display());
     let payload = std::env::var("CLOISTER_CONVERSION_PAYLOAD").expect("it names the conversion guest");
     let cpus = cpus.to_string();
     let before = HeldBefore::now();
-    let mut started = Started::new(["demo", "--coco", "protected", "--cpus", &cpus, "--payload", &payload]);
+    let mut started = Started::new([
+        "demo",
+        "--coco",
+        "protected",
+        "--cpus",
+        &cpus,
+        "--payload",
+        &payload,
+        "--disk",
+        &disk,
+    ]);
     let mut line = started.wait_for("processors convert");
     let held = before.guest_of(started.id());
     let mut seen = Vec::new();
@@ -49,12 +71,21 @@ fn converts(cpus: u32) {
         most.is_some_and(|most| *most <= MOST) && least.is_some_and(|least| *least >= LEAST),
         &format!("the guest of {GUEST} bytes held {least:?} to {most:?}"),
     );
-    // Each descriptor that pointed to a private page was refused, and nothing else was.
+    // Each descriptor that pointed to a private page was refused to the device, and nothing else was.
     let pointed = count(&run, "descriptors that pointed to private pages");
     let empty = count(&run, "came back empty");
     run.expect(pointed >= 20 && count(&run, "answers of the device") >= 100, "the device had little to do");
+    let (private, snatched) =
+        (count(&run, "requests to the disk with private"), count(&run, "of them refused"));
+    run.expect(count(&run, "blocks of the disk") >= 100 && private >= 20, "the disk had little to do");
+    run.expect(count(&run, "writes to the disk, all refused") >= 10, "the disk was hardly written to");
+    run.expect(fs::read(&path).unwrap() == image, "the disk was written");
     let refused = count(&run, "accesses of devices refused");
-    run.expect(refused == pointed + empty, "refusals as the guest counts them and as the host does");
+    let counted = pointed + empty + private + snatched;
+    run.expect(
+        refused == counted,
+        &format!("{counted} refusals as the guest counts them, {refused} by the host"),
+    );
 }
 
 #[test]

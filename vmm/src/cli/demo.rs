@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use cloister_coco::launch::{HostAbilities, PlatformKind, choose};
+use cloister_devices::virtio::dev::blk::Disk;
 use cloister_firmware::measure::{Digest384, explain_difference, measure_snp};
 use cloister_firmware::plan::{
     Identity, ImageFile, InitialPrivacy, LaunchPlan, PageKind, PageRun, PayloadBoot, plan_payload,
@@ -18,9 +19,10 @@ use sha2::{Digest, Sha256};
 use self::boot_info::{BOUNCE_GPA, BOUNCE_PAGES, boot_info};
 use super::attest::{Attestation, BrokerEnd, demo_policy};
 use super::dry_run::{TraceFile, launch_dry};
+use super::run::check_disk;
 use super::story::{Story, To, memory_map, millis, passed_over};
 use crate::board::{DeviceSpec, Event, Events, LaunchOptions, Machine, MachineSpec, VsockDevice};
-use crate::config::CocoPlatform;
+use crate::config::{CocoPlatform, DiskSpec};
 use crate::exit;
 use crate::kvm::Host;
 use crate::refusal::Refusal;
@@ -41,6 +43,9 @@ pub(super) struct DemoArgs {
     /// The demo's guest [default: cloister-demo-guest beside this program]
     #[arg(long, value_name = "FILE")]
     payload: Option<PathBuf>,
+    /// Read-only disk with a raw image: path=disk.raw,readonly=on; the demo's guest has no use for it
+    #[arg(long, value_name = "path=FILE,readonly=on")]
+    disk: Option<DiskSpec>,
     /// Go through the launch without a VM, and end
     #[arg(long)]
     dry_run: bool,
@@ -67,6 +72,7 @@ pub(super) fn main(args: DemoArgs) -> ExitCode {
 }
 
 fn demo(args: &DemoArgs) -> Result<ExitCode, Refusal> {
+    let disk = args.disk.as_ref().map(check_disk).transpose()?;
     let mut story = Story::begin(To::Stdout);
     // A dry run on a platform by name looks at no host.
     let host = match args.dry_run && args.coco != CocoPlatform::Auto {
@@ -110,7 +116,10 @@ fn demo(args: &DemoArgs) -> Result<ExitCode, Refusal> {
     }
     let trace = args.trace_launch.clone().map(TraceFile::create).transpose()?;
     match host.filter(|_| !args.dry_run) {
-        Some(host) => launch(&host, choice.kind, story, attestation, &launched, predicted.digest, trace),
+        Some(host) => {
+            let extras = Extras { disk, trace };
+            launch(&host, choice.kind, story, attestation, &launched, predicted.digest, extras)
+        }
         None => {
             let options = LaunchOptions { kind: choice.kind, certificates: false, guest_memfd: false };
             let same = launch_dry(&mut story, &launched, options, predicted.digest, trace.as_ref());
@@ -130,6 +139,12 @@ fn unable(kind: PlatformKind) -> Option<String> {
     }
 }
 
+/// What was asked for beside the guest itself.
+struct Extras {
+    disk: Option<Disk>,
+    trace: Option<TraceFile>,
+}
+
 /// From here on things are created; what fails is a failure of ours and no longer a refusal.
 fn launch(
     host: &Host,
@@ -138,7 +153,7 @@ fn launch(
     attestation: Attestation,
     plan: &LaunchPlan,
     predicted: Digest384,
-    file: Option<TraceFile>,
+    Extras { disk, trace: file }: Extras,
 ) -> Result<ExitCode, Refusal> {
     let dir = tempfile::tempdir().map_err(failed("make a directory for the sockets"))?;
     let path = dir.path().join("vm.sock");
@@ -150,6 +165,7 @@ fn launch(
     let to = story.to();
     let devices = DeviceSpec {
         vsock: Some(VsockDevice { cid: 3, path }),
+        disks: disk.into_iter().collect(),
         debug: Some(Box::new(move |line| to.line(format_args!("{:>9}  {:<9} {line}", "", "guest |")))),
         ..DeviceSpec::default()
     };

@@ -28,6 +28,7 @@ use cloister_firmware::measure::Digest384;
 use cloister_firmware::plan::LaunchPlan;
 
 use self::check::Checked;
+pub(super) use self::check::check_disk;
 use self::dry_run::dry_run;
 use self::plan::plan;
 pub(super) use self::plan::{Planned, plan_for, plan_unmeasured};

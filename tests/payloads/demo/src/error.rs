@@ -7,7 +7,7 @@ use crate::exit::ExitCode;
 /// Why the channel to the host failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostError {
-    /// No vsock device is on PCI bus 0.
+    /// No such device is on PCI bus 0.
     NoDevice,
     /// The device lacks a virtio capability, or one of them makes no sense.
     Capability(&'static str),
@@ -49,7 +49,7 @@ impl HostError {
 impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoDevice => f.write_str("there is no vsock device"),
+            Self::NoDevice => f.write_str("the device is not there"),
             Self::Capability(what) => write!(f, "the device's {what} capability is missing or wrong"),
             Self::Reset => f.write_str("the device does not reset"),
             Self::Features => f.write_str("no agreement on virtio features"),

@@ -2,7 +2,8 @@
 
 use crate::platform::Ports;
 
-const ADDRESS: u16 = 0xcf8;
+/// The port of the address, which the data port stays pointed at.
+pub const ADDRESS: u16 = 0xcf8;
 const DATA: u16 = 0xcfc;
 const ENABLE: u32 = 1 << 31;
 
@@ -31,18 +32,17 @@ pub struct Function {
     function: u8,
 }
 
-/// The ports, and the address that they are set to.
+/// Configuration space behind the ports. There may be several of these: each access says where it goes.
 #[derive(Debug)]
 pub struct Pci<P> {
     /// The ports, also for whoever needs others of them.
     pub ports: P,
-    address: Option<u32>,
 }
 
 impl<P: Ports> Pci<P> {
     /// Configuration space through `ports`.
     pub fn new(ports: P) -> Self {
-        Pci { ports, address: None }
+        Pci { ports }
     }
 
     /// Finds a function by vendor and device id.
@@ -128,14 +128,11 @@ impl<P: Ports> Pci<P> {
         self.ports.outl(port, value);
     }
 
-    /// Points the data port at a register; every port access leaves the VM, so not twice to the same.
+    /// Points the data port at a register.
     fn select(&mut self, at: Function, register: u8) -> u16 {
         let function = (u32::from(at.device) << 11) | (u32::from(at.function) << 8);
         let address = ENABLE | function | u32::from(register & !3);
-        if self.address != Some(address) {
-            self.ports.outl(ADDRESS, address);
-            self.address = Some(address);
-        }
+        self.ports.outl(ADDRESS, address);
         DATA | u16::from(register & 3)
     }
 }

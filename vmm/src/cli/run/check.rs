@@ -98,7 +98,7 @@ fn open_certs(path: &Path) -> Result<CertStore, Refusal> {
     })
 }
 
-fn check_disk(disk: &DiskSpec) -> Result<Disk, Refusal> {
+pub(in super::super) fn check_disk(disk: &DiskSpec) -> Result<Disk, Refusal> {
     let what = format!("cannot use the disk {}", disk.path.display());
     if !disk.readonly {
         return Err(Refusal::new(

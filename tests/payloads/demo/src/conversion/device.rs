@@ -65,8 +65,8 @@ pub struct Question(u32);
 impl Asker {
     /// Brings the device up with its rings in `range`, which is shared.
     pub fn open(range: Range) -> Result<Self, HostError> {
-        // SAFETY: the boot-info page was checked: the range is below 4 GiB and holds nothing of ours. This
-        // is the only such value.
+        // SAFETY: the boot-info page was checked: the range is below 4 GiB and holds nothing of ours. The
+        // caller gives this part of it to nobody else.
         let mut bounce = unsafe { BounceRegion::new(range) };
         let mut timer = Deadline::default();
         let wanted = FEATURE_STREAM | feature::ACCESS_PLATFORM;
@@ -258,7 +258,8 @@ fn turn(round: u32) -> u16 {
     (round % u32::from(BUFFERS)) as u16
 }
 
-fn wait<T>(mut look: impl FnMut() -> Result<Option<T>, HostError>) -> Result<T, Trouble> {
+/// Waits for something that a device does.
+pub fn wait<T>(mut look: impl FnMut() -> Result<Option<T>, HostError>) -> Result<T, Trouble> {
     let mut timer = Deadline::default();
     timer.restart(PATIENCE_SECONDS);
     loop {

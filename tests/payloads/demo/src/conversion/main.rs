@@ -1,5 +1,5 @@
 //! The conversion guest: it turns memory shared and private again, thousands of times, from all of its
-//! processors at once and with a device at work, and looks at what is in it afterwards.
+//! processors at once and with devices at work, and looks at what is in it afterwards.
 //!
 //! The second program of this package: the demo's drivers and boot contract, another story. It stays at
 //! CPL 0, where hypercalls are.
@@ -15,6 +15,7 @@ mod machine {
     pub mod port;
 }
 mod device;
+mod disk;
 mod fault;
 mod pages;
 mod random;

@@ -121,7 +121,8 @@ impl Pages {
         self.find(|_, word| word != 0, when)
     }
 
-    fn find(self, wrong: impl Fn(u64, u64) -> bool, when: &'static str) -> Result<(), Trouble> {
+    /// Finds a word that is `wrong` at its address.
+    pub fn find(self, wrong: impl Fn(u64, u64) -> bool, when: &'static str) -> Result<(), Trouble> {
         for gpa in self.words() {
             let word = read(gpa);
             if wrong(gpa, word) {
@@ -137,7 +138,7 @@ impl Pages {
 }
 
 /// What belongs at an address: another word for every address and every tag, and never zero.
-fn pattern(gpa: u64, tag: u64) -> u64 {
+pub fn pattern(gpa: u64, tag: u64) -> u64 {
     (gpa ^ tag.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1 << 63
 }
 

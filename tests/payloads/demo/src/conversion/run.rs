@@ -8,6 +8,7 @@ use demo_guest::boot_info::{BootInfo, PAGE_SIZE, Range};
 use demo_guest::exit::ExitCode;
 
 use crate::device::Asker;
+use crate::disk::Reader;
 use crate::pages::{self, Pages, To, Trouble};
 use crate::sync::{Lock, Meeting};
 use crate::work::{self, Worker};
@@ -63,7 +64,12 @@ fn first(boot_info: u64) -> Result<(), ExitCode> {
     touch(info.bounce);
     let bounce = Pages { gpa: info.bounce.start, count: (info.bounce.end - info.bounce.start) / PAGE_SIZE };
     bounce.convert(To::Shared).map_err(conversion)?;
-    let mut asker = Asker::open(info.bounce).map_err(|error| failed(&error, ExitCode::NO_DEVICE))?;
+    let (ours, theirs) = halves(info.bounce);
+    let no_device = |error| failed(&error, ExitCode::NO_DEVICE);
+    let mut devices = Devices {
+        asker: Asker::open(ours).map_err(no_device)?,
+        reader: Reader::open(theirs).map_err(no_device)?,
+    };
     let count = smp::count();
     if count > 1 {
         smp::start_others().map_err(conversion)?;
@@ -75,7 +81,7 @@ fn first(boot_info: u64) -> Result<(), ExitCode> {
     let mut worker = Worker::new(0);
     let (mut round, mut line) = (0, 0);
     while go_on() {
-        if let Err(trouble) = both(&mut worker, &mut asker, round) {
+        if let Err(trouble) = all(&mut worker, &mut devices, round) {
             report(0, &trouble);
         }
         round += 1;
@@ -87,12 +93,8 @@ fn first(boot_info: u64) -> Result<(), ExitCode> {
     DONE.arrive();
     DONE.wait(count);
     work::settle().map_err(conversion)?;
-    let counts = asker.counts();
-    asker.close();
     println!("{} conversions by {count} processors", pages::conversions());
-    println!("{} answers of the device", counts.answers);
-    println!("{} buffers taken away from it, {} came back empty", counts.snatched, counts.snatched_empty);
-    println!("{} descriptors that pointed to private pages", counts.private);
+    devices.close();
     Ok(())
 }
 
@@ -100,16 +102,52 @@ fn go_on() -> bool {
     pages::conversions() < ENOUGH && !FAILED.load(Ordering::Relaxed)
 }
 
-/// A round with a question to the device in flight, and now and then a trick on it.
-fn both(worker: &mut Worker, asker: &mut Asker, round: u32) -> Result<(), Trouble> {
+/// What is at work on shared memory beside the processors.
+struct Devices {
+    asker: Asker,
+    reader: Reader,
+}
+
+impl Devices {
+    /// Says what they did, and ends them.
+    fn close(self) {
+        let (asked, read) = (self.asker.counts(), self.reader.counts());
+        self.asker.close();
+        self.reader.close();
+        println!("{} answers of the device", asked.answers);
+        println!("{} buffers taken away from it, {} came back empty", asked.snatched, asked.snatched_empty);
+        println!("{} descriptors that pointed to private pages", asked.private);
+        println!("{} blocks of the disk", read.blocks);
+        println!(
+            "{} pages taken away from the disk, {} of them refused",
+            read.snatched, read.snatched_refused
+        );
+        println!("{} requests to the disk with private pages", read.private);
+        println!("{} writes to the disk, all refused", read.writes);
+    }
+}
+
+/// A round with a request to each device in flight, and now and then a trick on them.
+fn all(worker: &mut Worker, devices: &mut Devices, round: u32) -> Result<(), Trouble> {
+    let Devices { asker, reader } = devices;
     let question = asker.ask(round)?;
+    let request = reader.ask(round)?;
     worker.round()?;
     asker.answered(question)?;
+    reader.answered(request)?;
     match round % 8 {
+        1 => reader.snatch(round),
         3 => asker.snatch(round),
+        5 => reader.trespass(round),
         7 => asker.trespass(round),
         _ => Ok(()),
     }
+}
+
+/// A region for each device.
+fn halves(bounce: Range) -> (Range, Range) {
+    let middle = bounce.start + (bounce.end - bounce.start) / 2;
+    (Range { end: middle, ..bounce }, Range { start: middle, ..bounce })
 }
 
 /// Puts something into every page, so that a page that is held twice shows in what the host has to give.

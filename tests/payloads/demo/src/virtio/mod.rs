@@ -5,4 +5,4 @@ mod queue;
 mod window;
 
 pub use device::{Device, Doorbell, feature};
-pub use queue::{QUEUE_SIZE, Queue};
+pub use queue::{Part, QUEUE_SIZE, Queue};

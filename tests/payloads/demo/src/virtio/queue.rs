@@ -1,4 +1,5 @@
-//! A split virtqueue in the bounce region. Every descriptor has a buffer of its own, for good.
+//! A split virtqueue in the bounce region. Every descriptor has a buffer of its own, for good. A request
+//! is one descriptor or a chain of some.
 //!
 //! What the device writes is copied once and checked: an index that runs ahead, a descriptor that it
 //! does not hold, a length beyond the buffer end the queue's use.
@@ -16,6 +17,7 @@ const USED: usize = 0x800;
 const LEN: usize = 0xc00;
 
 const DESCRIPTOR_LEN: usize = 16;
+const DESCRIPTOR_NEXT: u16 = 1 << 0;
 const DESCRIPTOR_WRITE: u16 = 1 << 1;
 const RING_INDEX: usize = 2;
 const RING: usize = 4;
@@ -23,13 +25,24 @@ const USED_ELEMENT_LEN: usize = 8;
 const AVAILABLE_NO_INTERRUPT: u16 = 1;
 const USED_NO_NOTIFY: u16 = 1;
 
+/// Part of a request: `len` bytes of a descriptor's buffer, for the device to read or to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The descriptor.
+    pub descriptor: u16,
+    /// Bytes, from the buffer's first on.
+    pub len: u32,
+    /// Whether the device writes them.
+    pub writable: bool,
+}
+
 /// A queue, and who holds which of its descriptors.
 #[derive(Debug)]
 pub struct Queue {
     base: usize,
     buffers: usize,
     buffer_len: u32,
-    /// Lengths of the descriptors that the device holds; 0 for those that we hold.
+    /// Lengths of the requests that the device holds, by their first descriptor; 0 for those that we hold.
     held: [u32; QUEUE_SIZE as usize],
     next_available: u16,
     next_used: u16,
@@ -77,26 +90,47 @@ impl Queue {
         len: u32,
         writable: bool,
     ) -> Result<(), HostError> {
-        let buffer = bounce.gpa().saturating_add(self.buffer(descriptor) as u64);
-        let held = self.held.get_mut(usize::from(descriptor)).ok_or(HostError::Bounce)?;
-        let flags = if writable { DESCRIPTOR_WRITE } else { 0 };
-        let mut bytes = [0; DESCRIPTOR_LEN];
-        let fields = buffer.to_le_bytes().into_iter().chain(len.to_le_bytes()).chain(flags.to_le_bytes());
-        bytes.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
-        let at = offset(self.base, DESCRIPTORS)
-            .saturating_add(usize::from(descriptor).saturating_mul(DESCRIPTOR_LEN));
+        self.give_chain(bounce, &[Part { descriptor, len, writable }])
+    }
+
+    /// Gives the device a request of these parts, in this order. It comes back by its first descriptor; until
+    /// then the others are not to be used either.
+    pub fn give_chain(&mut self, bounce: &mut impl Bounce, parts: &[Part]) -> Result<(), HostError> {
+        let head = parts.first().ok_or(HostError::Bounce)?.descriptor;
+        let mut total = 0u32;
+        for (i, part) in parts.iter().enumerate() {
+            let next = parts.get(i.saturating_add(1)).map(|next| next.descriptor);
+            if part.len == 0 || part.len > self.buffer_len || !self.describe(bounce, part, next) {
+                return Err(HostError::Bounce);
+            }
+            total = total.saturating_add(part.len);
+        }
         let slot = offset(self.base, AVAILABLE + RING)
             .saturating_add(usize::from(self.next_available % QUEUE_SIZE) << 1);
         let next = self.next_available.wrapping_add(1);
-        let written = bounce.write(at, &bytes)
-            && bounce.write(slot, &descriptor.to_le_bytes())
+        let held = self.held.get_mut(usize::from(head)).ok_or(HostError::Bounce)?;
+        let written = bounce.write(slot, &head.to_le_bytes())
             && bounce.store(offset(self.base, AVAILABLE + RING_INDEX), next);
-        if !written || len == 0 || len > self.buffer_len {
+        if !written {
             return Err(HostError::Bounce);
         }
-        *held = len;
+        *held = total;
         self.next_available = next;
         Ok(())
+    }
+
+    /// Writes a descriptor, and which one follows it. The device does not look at it yet.
+    fn describe(&self, bounce: &mut impl Bounce, part: &Part, next: Option<u16>) -> bool {
+        let buffer = bounce.gpa().saturating_add(self.buffer(part.descriptor) as u64);
+        let flags = if part.writable { DESCRIPTOR_WRITE } else { 0 };
+        let flags = if next.is_some() { flags | DESCRIPTOR_NEXT } else { flags };
+        let mut bytes = [0; DESCRIPTOR_LEN];
+        let fields = buffer.to_le_bytes().into_iter().chain(part.len.to_le_bytes());
+        let fields = fields.chain(flags.to_le_bytes()).chain(next.unwrap_or(0).to_le_bytes());
+        bytes.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+        let at = usize::from(part.descriptor).saturating_mul(DESCRIPTOR_LEN);
+        part.descriptor < QUEUE_SIZE
+            && bounce.write(offset(self.base, DESCRIPTORS).saturating_add(at), &bytes)
     }
 
     /// Whether the device wants to be told about what we gave it.

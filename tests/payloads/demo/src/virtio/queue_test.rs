@@ -38,6 +38,37 @@ fn a_descriptor_goes_and_comes_back() {
 }
 
 #[test]
+fn a_chain_comes_back_by_its_first_descriptor() {
+    let part = |descriptor, len, writable| Part { descriptor, len, writable };
+    let chain = [part(3, 16, false), part(1, 200, true), part(7, 1, true)];
+    let (mut memory, mut queue) = queue();
+    queue.give_chain(&mut memory, &chain).unwrap();
+    for (at, len, flags, next) in [(3, 16, 1, 1), (1, 200, 3, 7), (7, 1, 2, 0)] {
+        let mut descriptor = [0; 16];
+        assert!(memory.read(DESCRIPTORS + at * 16, &mut descriptor));
+        assert_eq!(descriptor[..8], (GPA + (BUFFERS + at * 256) as u64).to_le_bytes());
+        assert_eq!(descriptor[8..], [len, 0, 0, 0, flags, 0, next, 0]);
+    }
+    assert_eq!(memory.load(AVAILABLE + RING_INDEX), Some(1), "one request");
+    used(&mut memory, &[(3, 201)]);
+    assert_eq!(queue.take(&memory), Ok(Some((3, 201))));
+
+    for (elements, lie) in [
+        (&[(3, 218)][..], "more bytes than the buffer has"),
+        (&[(1, 0)], "a descriptor came back twice"),
+        (&[(3, 0), (1, 0)], "the used index runs ahead"),
+    ] {
+        let (mut memory, mut queue) = self::queue();
+        queue.give_chain(&mut memory, &chain).unwrap();
+        used(&mut memory, elements);
+        assert_eq!(queue.take(&memory), Err(HostError::Ring(lie)));
+    }
+    assert!(queue.give_chain(&mut memory, &[]).is_err());
+    assert!(queue.give_chain(&mut memory, &[part(0, 1, true), part(16, 1, true)]).is_err());
+    assert_eq!(memory.load(AVAILABLE + RING_INDEX), Some(1), "nothing was given");
+}
+
+#[test]
 fn lies_in_the_used_ring_are_noticed() {
     for (elements, lie) in [
         (&[(0, 101)][..], "more bytes than the buffer has"),
