@@ -46,7 +46,11 @@ pub(crate) fn run(args: &[String]) -> Status {
         }
         Err(error) => tests.broken("whole-machine tests", &error),
     }
-    Ok(summary::print(&tests.rows, &tests.notes))
+    let nothing = filter.filter(|_| tests.rows.iter().all(|row| row.count == Count::default()));
+    tests
+        .notes
+        .extend(nothing.map(|filter| format!("nothing was run: no test here has `{filter}` in its name")));
+    Ok(summary::print(&tests.rows, &tests.notes).max(i32::from(nothing.is_some())))
 }
 
 fn plan(kvm: &Kvm) -> &'static str {
