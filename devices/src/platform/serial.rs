@@ -66,6 +66,12 @@ impl Serial {
     }
 }
 
+impl Drop for Serial {
+    fn drop(&mut self) {
+        self.input.end();
+    }
+}
+
 impl fmt::Debug for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serial").field("counters", &self.counters).finish_non_exhaustive()

@@ -15,11 +15,13 @@ const CAPACITY: usize = 16 << 10;
 pub(super) struct Queue {
     pub(super) chip: Chip,
     waiting: VecDeque<u8>,
+    /// The port is gone, and with it whoever would have read.
+    gone: bool,
 }
 
 impl From<Chip> for Queue {
     fn from(chip: Chip) -> Self {
-        Queue { chip, waiting: VecDeque::new() }
+        Queue { chip, waiting: VecDeque::new(), gone: false }
     }
 }
 
@@ -32,6 +34,13 @@ pub(super) struct Input {
 impl Input {
     pub(super) fn new(queue: Mutex<Queue>) -> Self {
         Input { queue, room: Condvar::new() }
+    }
+
+    /// The port is gone. Whoever waits for room must not go on holding what is behind the port (its interrupt,
+    /// and so the VM).
+    pub(super) fn end(&self) {
+        lock(&self.queue).gone = true;
+        self.room.notify_all();
     }
 
     /// Moves what fits from the queue to the UART. Called after every access of the guest.
@@ -64,9 +73,13 @@ impl SerialInput {
         SerialInput { input }
     }
 
-    /// Takes as many of `bytes` as there is room for and says how many that was. Never blocks.
+    /// Takes as many of `bytes` as there is room for and says how many that was: all, where the port is gone.
+    /// Never blocks.
     pub fn offer(&self, bytes: &[u8]) -> usize {
         let mut queue = lock(&self.input.queue);
+        if queue.gone {
+            return bytes.len();
+        }
         let room = CAPACITY.saturating_sub(queue.waiting.len());
         let taken = bytes.get(..room).unwrap_or(bytes);
         queue.waiting.extend(taken);
@@ -77,7 +90,7 @@ impl SerialInput {
     /// Waits until [`Self::offer`] would take something; false if the guest read nothing for `timeout`.
     pub fn wait_for_room(&self, timeout: Duration) -> bool {
         let queue = lock(&self.input.queue);
-        let full = |queue: &mut Queue| queue.waiting.len() >= CAPACITY;
+        let full = |queue: &mut Queue| queue.waiting.len() >= CAPACITY && !queue.gone;
         let waited = self.input.room.wait_timeout_while(queue, timeout, full);
         !waited.unwrap_or_else(|e| e.into_inner()).1.timed_out()
     }

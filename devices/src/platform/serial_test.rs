@@ -94,6 +94,21 @@ fn a_full_queue_pushes_back_until_the_guest_reads() {
     assert_eq!(input.offer(b"xy"), 1);
 }
 
+/// A guest that does not read is reset: its VM must not live on for a keyboard that waits for it.
+#[test]
+fn nobody_waits_for_a_port_that_is_gone() {
+    let (serial, input, line) = port(&Sink::default());
+    (0..2).for_each(|_| _ = input.offer(&[1; 20_000]));
+    assert!(!input.wait_for_room(Duration::from_millis(1)));
+    let waiter = std::thread::spawn(move || {
+        let woken = input.wait_for_room(Duration::from_secs(20));
+        (woken, input.offer(&[1; 20_000]))
+    });
+    drop(serial);
+    assert_eq!(waiter.join().unwrap(), (true, 20_000));
+    assert_eq!(Arc::strong_count(&line), 1, "the interrupt is held by us alone");
+}
+
 #[test]
 fn input_waits_while_the_guest_is_in_loopback() {
     let (mut serial, input, _) = port(&Sink::default());
