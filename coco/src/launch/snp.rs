@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cloister_firmware::plan::LaunchPlan;
 use kvm_bindings::kvm_cpuid_entry2;
 use snafu::ResultExt;
-use tracing::warn;
+use tracing::error;
 
 use super::kernel::Kernel;
 use super::platform::{CpuidSnafu, Ground, KernelSnafu, LaunchSnafu, Platform, PlatformError, convert_all};
@@ -49,9 +49,10 @@ impl Platform for Snp {
         let page = cpuid_page(cpuid).context(CpuidSnafu)?;
         let corrections = self.launch().load(plan, &page).context(LaunchSnafu)?;
         if !corrections.is_empty() {
-            // The guest reads the page and nothing else, so it is whole; but a feature may be missing from it.
+            // The guest reads the page and nothing else, so it is whole; but a feature may be missing from it,
+            // and the operator is told so unasked.
             let corrections = cpuid_lines(&corrections);
-            warn!("the SEV firmware corrected the guest's CPUID table:{corrections}");
+            error!("the SEV firmware refused, and corrected, the guest's CPUID table:{corrections}");
         }
         Ok(())
     }
