@@ -4,11 +4,11 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
-use std::time::Instant;
 
 use snafu::Snafu;
 
 use super::claims::Claims;
+use super::clock::Clock;
 use super::host::resident;
 use super::stats::{Line, Record};
 use super::{ConvertEvent, ConvertStats, HostMemory, PAGE_SIZE, PrivacyMap, RamRange, SharedMemory};
@@ -102,6 +102,7 @@ pub trait MemoryHolder: Send + Sync {
 pub struct Converter {
     memory: SharedMemory,
     backing: Box<dyn PrivateBacking>,
+    clock: Clock,
     /// No page is converted twice at a time, and all is written down.
     claims: Claims<Record>,
     holders: RwLock<Vec<Arc<dyn MemoryHolder>>>,
@@ -115,6 +116,7 @@ impl Converter {
         Converter {
             memory,
             backing,
+            clock: Clock::new(),
             claims: Claims::default(),
             holders: RwLock::default(),
             held: AtomicBool::new(false),
@@ -146,8 +148,8 @@ impl Converter {
     /// After an error in the middle, each page is as before or as asked for, and one of which neither the
     /// kernel nor we can be sure counts as private: devices are refused. To ask again is safe.
     pub fn convert(&self, gpa: u64, pages: u64, to: Target) -> Result<(), ConvertError> {
-        let began = Instant::now();
-        let line = |changed| Line { began, ended: Instant::now(), gpa, pages, to, changed };
+        let began = self.clock.now();
+        let line = |changed| Line { began, ended: self.clock.now(), gpa, pages, to, changed };
         let end = match self.checked_end(gpa, pages, to) {
             Ok(end) => end,
             Err(error) => {
@@ -236,12 +238,12 @@ impl Converter {
     pub fn stats(&self) -> ConvertStats {
         let privacy = self.memory.privacy().read().unwrap_or_else(|e| e.into_inner());
         let private = privacy.private_pages().saturating_mul(PAGE_SIZE);
-        self.claims.book(|record| record.stats(private, self.memory.ram().size()))
+        self.claims.book(|record| record.stats(&self.clock, private, self.memory.ram().size()))
     }
 
     /// The last conversions, refused ones among them, the oldest first.
     pub fn timeline(&self) -> Vec<ConvertEvent> {
-        self.claims.book(|record| record.timeline())
+        self.claims.book(|record| record.timeline(&self.clock))
     }
 
     /// All RAM in runs of pages that are alike, and whether they have a private side that they are on.

@@ -23,6 +23,7 @@
 )]
 
 mod claims;
+mod clock;
 mod convert;
 mod host;
 mod prefault;

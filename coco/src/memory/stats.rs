@@ -1,8 +1,9 @@
 //! What conversions cost: counters, and a time line of the last ones.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::clock::{Clock, Scale};
 use super::{PAGE_SIZE, Target};
 
 /// How many conversions the time line remembers.
@@ -70,19 +71,30 @@ pub struct ConvertEvent {
     pub done: bool,
 }
 
-/// What is written down of conversions.
-#[derive(Debug)]
+/// What is written down of conversions. Times are readings of a [`Clock`], and told in seconds only when somebody asks.
+#[derive(Debug, Default)]
 pub(super) struct Record {
-    began: Instant,
-    stats: ConvertStats,
+    to_private: Sum,
+    to_shared: Sum,
+    refused: u64,
+    sizes: [u64; SIZE_CLASSES],
     timeline: VecDeque<Line>,
 }
 
-/// A conversion, from its request to its end: told in durations only when somebody asks.
+/// Conversions in one direction, see [`DirectionStats`].
+#[derive(Debug, Default)]
+struct Sum {
+    conversions: u64,
+    pages: u64,
+    ticks: u64,
+    longest: u64,
+}
+
+/// A conversion, from its request to its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line {
-    pub(super) began: Instant,
-    pub(super) ended: Instant,
+    pub(super) began: u64,
+    pub(super) ended: u64,
     pub(super) gpa: u64,
     pub(super) pages: u64,
     pub(super) to: Target,
@@ -91,38 +103,40 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn took(&self) -> Duration {
-        self.ended.duration_since(self.began)
+    fn ticks(&self) -> u64 {
+        self.ended.saturating_sub(self.began)
     }
 }
 
-impl Default for Record {
-    fn default() -> Self {
-        let timeline = VecDeque::with_capacity(TIMELINE_LEN);
-        Record { began: Instant::now(), stats: ConvertStats::default(), timeline }
+impl Sum {
+    fn told(&self, scale: Scale) -> DirectionStats {
+        DirectionStats {
+            conversions: self.conversions,
+            pages: self.pages,
+            time: scale.time(self.ticks),
+            longest: scale.time(self.longest),
+        }
     }
 }
 
 impl Record {
     /// A conversion has ended.
     pub(super) fn conversion(&mut self, line: &Line) {
-        let stats = &mut self.stats;
         match line.changed {
             Some(changed) => {
-                let took = line.took();
-                let direction = match line.to {
-                    Target::Private => &mut stats.to_private,
-                    Target::Shared => &mut stats.to_shared,
+                let sum = match line.to {
+                    Target::Private => &mut self.to_private,
+                    Target::Shared => &mut self.to_shared,
                 };
-                direction.conversions = direction.conversions.saturating_add(1);
-                direction.pages = direction.pages.saturating_add(changed);
-                direction.time = direction.time.saturating_add(took);
-                direction.longest = direction.longest.max(took);
-                if let Some(class) = stats.sizes.get_mut(size_class(line.pages)) {
+                sum.conversions = sum.conversions.saturating_add(1);
+                sum.pages = sum.pages.saturating_add(changed);
+                sum.ticks = sum.ticks.saturating_add(line.ticks());
+                sum.longest = sum.longest.max(line.ticks());
+                if let Some(class) = self.sizes.get_mut(size_class(line.pages)) {
                     *class = class.saturating_add(1);
                 }
             }
-            None => stats.refused = stats.refused.saturating_add(1),
+            None => self.refused = self.refused.saturating_add(1),
         }
         if self.timeline.len() >= TIMELINE_LEN {
             self.timeline.pop_front();
@@ -131,18 +145,26 @@ impl Record {
     }
 
     /// The counters, with `private_bytes` of `ram_bytes` private now.
-    pub(super) fn stats(&self, private_bytes: u64, ram_bytes: u64) -> ConvertStats {
-        let shared_bytes = ram_bytes.saturating_sub(private_bytes);
-        ConvertStats { private_bytes, shared_bytes, ..self.stats.clone() }
+    pub(super) fn stats(&self, clock: &Clock, private_bytes: u64, ram_bytes: u64) -> ConvertStats {
+        let scale = clock.scale();
+        ConvertStats {
+            to_private: self.to_private.told(scale),
+            to_shared: self.to_shared.told(scale),
+            refused: self.refused,
+            private_bytes,
+            shared_bytes: ram_bytes.saturating_sub(private_bytes),
+            sizes: self.sizes,
+        }
     }
 
-    pub(super) fn timeline(&self) -> Vec<ConvertEvent> {
+    pub(super) fn timeline(&self, clock: &Clock) -> Vec<ConvertEvent> {
+        let scale = clock.scale();
         let event = |line: &Line| ConvertEvent {
-            at: line.ended.duration_since(self.began),
+            at: scale.at(line.ended),
             gpa: line.gpa,
             pages: line.pages,
             to: line.to,
-            took: line.took(),
+            took: scale.time(line.ticks()),
             done: line.changed.is_some(),
         };
         self.timeline.iter().map(event).collect()
@@ -167,15 +189,14 @@ mod tests {
 
     #[test]
     fn the_time_line_forgets_the_oldest() {
-        let mut record = Record::default();
+        let (clock, mut record) = (Clock::new(), Record::default());
         for gpa in 0..TIMELINE_LEN as u64 + 3 {
-            let now = Instant::now();
-            let line = Line { began: now, ended: now, gpa, pages: 1, to: Target::Shared, changed: Some(1) };
-            record.conversion(&line);
+            let (began, ended) = (clock.now(), clock.now());
+            record.conversion(&Line { began, ended, gpa, pages: 1, to: Target::Shared, changed: Some(1) });
         }
-        let timeline = record.timeline();
+        let timeline = record.timeline(&clock);
         assert_eq!((timeline.len(), timeline[0].gpa), (TIMELINE_LEN, 3));
-        assert_eq!(record.stats(0, 0).to_shared.conversions, TIMELINE_LEN as u64 + 3);
+        assert_eq!(record.stats(&clock, 0, 0).to_shared.conversions, TIMELINE_LEN as u64 + 3);
         assert!(timeline.is_sorted_by_key(|event| event.at));
     }
 }
