@@ -119,7 +119,7 @@ pub fn agreed_cpuid(supplied: &[kvm_cpuid_entry2], seen: &[kvm_cpuid_entry2]) ->
             // Initial APIC id and number of logical processors.
             Some(theirs) if ours.function == 1 => theirs.ebx = theirs.ebx & 0xffff | ours.ebx & !0xffff,
             Some(_) => {}
-            None if ours.function == KVM_FEATURES => {
+            None if ours.function == KVM_CPUID_FEATURES => {
                 table.push(kvm_cpuid_entry2 { eax: ours.eax & TD_KVM_FEATURES, ..*ours });
             }
             None => table.push(*ours),
@@ -129,7 +129,7 @@ pub fn agreed_cpuid(supplied: &[kvm_cpuid_entry2], seen: &[kvm_cpuid_entry2]) ->
 }
 
 /// The leaf with KVM's own features in EAX (KVM_CPUID_FEATURES in arch/x86/include/uapi/asm/kvm_para.h).
-const KVM_FEATURES: u32 = 0x4000_0001;
+const KVM_CPUID_FEATURES: u32 = 0x4000_0001;
 
 /// KVM's features that a TD can use: no I/O delay, unhalting, TLB flushes, IPIs, polling, yielding and wide
 /// APIC ids in MSIs.
@@ -252,9 +252,9 @@ mod tests {
     #[test]
     fn a_td_is_not_told_of_what_kvm_refuses_it() {
         // Clock (0, 3, 24), page faults (4, 10, 14), steal time (5), ends of interrupts (6); KVM names them all.
-        let supplied = [leaf(KVM_FEATURES, 0, [0x0100_feff, 0, 0, 1])];
+        let supplied = [leaf(KVM_CPUID_FEATURES, 0, [0x0100_feff, 0, 0, 1])];
         let table = agreed_cpuid(&supplied, &[leaf(1, 0, [0; 4])]);
-        let features = table.iter().find(|e| e.function == KVM_FEATURES).unwrap();
+        let features = table.iter().find(|e| e.function == KVM_CPUID_FEATURES).unwrap();
         assert_eq!((features.eax, features.edx), (0xba82, 1));
     }
 }
