@@ -70,12 +70,15 @@ fn or_unknown(text: &str) -> &str {
     if text.is_empty() { "unknown" } else { text }
 }
 
-/// One finding: one line if all is well, and what to do about it otherwise.
+/// One finding: what was read, where, and what was expected; on one line if all is well, and otherwise with what
+/// mends it.
 fn line(finding: &Finding) -> String {
     let Finding { id, level, what, source, observed, expected, remedy, .. } = finding;
-    let mut text = format!("  {:<8}{what}: {observed}  ({source})\n", level.name());
-    if *level != Level::Ok {
-        let _ = writeln!(text, "          expected: {expected}  [{id}]");
+    let mut text = format!("  {:<8}{what}: {observed}  ({source}", level.name());
+    if *level == Level::Ok {
+        let _ = writeln!(text, "; expected: {expected})");
+    } else {
+        let _ = write!(text, ")\n          expected: {expected}  [{id}]\n");
         if let Some(remedy) = remedy {
             let _ = writeln!(text, "          mend it:  {remedy}");
         }

@@ -59,6 +59,10 @@ fn the_text_ends_with_what_can_run_and_what_to_mend_first() {
 fn quiet_leaves_out_what_is_well() {
     let (_, all) = doctor("genoa-snp", &[]);
     let (_, quiet) = doctor("genoa-snp", &["-q"]);
+    assert!(
+        all.lines().filter(|line| line.starts_with("  ok ")).all(|line| line.contains("; expected: ")),
+        "{all}"
+    );
     assert!(all.contains("  ok      "), "{all}");
     assert!(!quiet.contains("  ok      ") && quiet.contains("  missing "), "{quiet}");
 }
