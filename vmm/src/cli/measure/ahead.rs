@@ -7,8 +7,9 @@ use std::thread;
 
 use cloister_firmware::linux::{Blob, BlobHasher};
 
-/// Bytes read at once: they are still in a core's cache when they are hashed.
-const PIECE: usize = 256 << 10;
+/// Bytes read at once: still in the cores' common cache when they are hashed, and so many that to wake the other
+/// thread for each costs little beside.
+const PIECE: usize = 1 << 20;
 /// Pieces that are read before the first is hashed.
 const AHEAD: usize = 4;
 
