@@ -48,6 +48,11 @@ impl Files {
         thread::scope(|scope| {
             // The longest work first, while the firmware is still being read.
             let initrd = scope.spawn(|| blob(&initrd));
+            if handed.initrd.is_some() {
+                // Of this thread alone, and those that it starts: whoever reads and hashes the longest file, which
+                // all wait for in the end, has the cores first. Where that is refused, it takes a little longer.
+                let _ = rustix::process::nice(10);
+            }
             let firmware = firmware(path)?;
             let run = image_run(&firmware);
             let pieces = run.pages.div_ceil(PIECE);
